@@ -1,0 +1,1 @@
+"""wskeeper: a gateway that puts API keys in front of WebSocket services."""

@@ -1,0 +1,1 @@
+"""What the tests share: a gateway as a separate process, raw peers, frame builders."""
