@@ -1,0 +1,1 @@
+"""Who is calling: carriers find a credential, verifiers check it."""

@@ -1,0 +1,1 @@
+"""The `wskeeper` command: one module per subcommand."""

@@ -1,0 +1,1 @@
+"""The configuration: YAML, environment and flags in, one frozen value or every fault out."""

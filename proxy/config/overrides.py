@@ -1,0 +1,140 @@
+"""Flags and `WSKEEPER_*` variables, put above what stands in the file."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxy.config import targets
+from proxy.config.document import Document
+from proxy.config.environment import UNKNOWN
+from proxy.config.faults import Fault, Finding, Where, Wrong
+from proxy.config.places import Places, Source, flag, variable
+from proxy.config.planned import not_built
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.config.environment import Variables
+
+_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("WSKEEPER_ADMIN_TOKEN", ("admin", "token")),
+    ("WSKEEPER_LOG_LEVEL", ("log", "level")),
+)
+_ADDRESSES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("WSKEEPER_LISTEN", ("listen",)),
+    ("WSKEEPER_ADMIN_LISTEN", ("admin", "listen")),
+)
+_PLANNED = "WSKEEPER_STORE"
+
+
+@dataclass
+class Draft:
+    """A document on its way to a Config.
+
+    Args:
+        file: as the user named it.
+        path: None when there is no file.
+        faults: those that have no place in the document.
+        unknown: places whose `${NAME}` could not be replaced.
+    """
+
+    file: str
+    path: Path | None = None
+    document: Document = field(default_factory=Document)
+    data: dict[str, Any] = field(default_factory=dict)
+    sources: dict[Where, Source] = field(default_factory=dict)
+    variables: dict[Where, tuple[str, ...]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    unknown: tuple[Finding, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the document are relative to."""
+        return self.path.parent.absolute() if self.path else Path.cwd()
+
+    @property
+    def places(self) -> Places:
+        """Where the values come from."""
+        return Places(self.file, self.document, self.sources, self.variables)
+
+    def set(self, where: tuple[str, ...], value: Any, source: Source) -> None:
+        """Puts the value of a flag or variable above the file's."""
+        *parents, name = where
+        holder = self.data
+        for parent in parents:
+            if not isinstance(holder.setdefault(parent, {}), dict):
+                # The file's own section is none, which is a fault already.
+                return
+            holder = holder[parent]
+        holder[name] = value
+        self.sources[where] = source
+
+    def hides(self, where: Where) -> bool:
+        """Whether a place, or something in it, has a value that is not known."""
+        places = (finding.where for finding in self.unknown)
+        return where != () and any(where[: len(place)] == place[: len(where)] for place in places)
+
+    def blame(self, source: Source, wrong: Wrong) -> None:
+        """Keeps the fault of a flag or variable."""
+        self.faults.append(Fault(source.file, None, source.name, wrong.problem, wrong.mend))
+
+
+def apply_flags(draft: Draft, given: Mapping[str, str]) -> None:
+    """Applies `listen` and `upstream`; the latter stands for one route, named `default`."""
+    if "listen" in given:
+        draft.set(("listen",), _from_here(given["listen"]), flag("--listen"))
+    if "upstream" not in given:
+        return
+    source = flag("--upstream")
+    if draft.data.get("routes"):
+        wrong = Wrong(f"cannot stand beside the routes of {draft.file}", "remove it, or them")
+        draft.blame(source, wrong)
+        return
+    try:
+        target = targets.target(given["upstream"])
+    except Wrong as wrong:
+        # Keeps the rules from asking for a route as well.
+        draft.set(("routes",), UNKNOWN, source)
+        draft.unknown += (Finding(("routes",), wrong.problem, wrong.mend),)
+        return
+    if target.socket_path is not None:
+        target = dataclasses.replace(target, socket_path=str(Path.cwd() / target.socket_path))
+    path = target.path.decode("ascii").rstrip("/") or "/"
+    # The target has no path: the request's, which begins with the route's, goes on unchanged.
+    bare = dataclasses.replace(target, path=b"")
+    route = {"name": "default", "path": path, "upstream": {"targets": [bare]}}
+    draft.set(("routes",), [route], source)
+
+
+def apply_variables(draft: Draft, variables: Variables, given: Mapping[str, str]) -> None:
+    """Applies the variables that no flag in `given` outranks.
+
+    A variable that is set to nothing counts as not set: compose files leave such.
+    """
+    for name, where in _TEXTS:
+        if value := _value(draft, variables, name):
+            draft.set(where, value, variable(name))
+    for name, where in _ADDRESSES:
+        if where[0] not in given and (value := _value(draft, variables, name)):
+            draft.set(where, _from_here(value), variable(name))
+    if _value(draft, variables, _PLANNED):
+        draft.blame(variable(_PLANNED), not_built("store", "unset the variable"))
+
+
+def _value(draft: Draft, variables: Variables, name: str) -> str | None:
+    try:
+        return variables.get(name)
+    except Wrong as wrong:
+        draft.blame(variable(name), wrong)
+        return None
+
+
+def _from_here(address: str) -> str | None:
+    """An address outside the file: its relative socket path begins at the working directory."""
+    if address == "null":
+        return None
+    path = address.removeprefix("unix:")
+    return f"unix:{Path.cwd() / path}" if path and path != address else address

@@ -1,0 +1,214 @@
+"""Rules that span several fields of the document.
+
+They look at plain data, and pass over what is no valid value (the model says that), so that one
+run shows every fault.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from proxy.config import names, targets, values
+from proxy.config.faults import Finding, Wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from proxy.config.faults import Where
+
+    Data = Mapping[str, Any]
+
+_T = TypeVar("_T")
+
+# Paths at which the gateway itself answers, now or in a later version.
+_OWN_PATHS = ("/.wskeeper/ticket", "/.wskeeper/renew")
+# As the contract asks of imported keys.
+SHORT_SECRET = 20
+_LISTEN = "127.0.0.1:8080"
+_ADMIN_LISTEN = "127.0.0.1:8081"
+
+
+def findings(data: Data) -> Iterator[Finding]:
+    """Every breach of these rules, and what deserves a warning."""
+    yield from _listeners(data)
+    yield from _carriers(data, ())
+    yield from _routes(data)
+    yield from _health_path(data)
+    for index, route in entries(data, "routes"):
+        yield from _carriers(route, ("routes", index))
+        yield from _upstream(route, ("routes", index, "upstream"))
+
+
+def entries(data: Data, name: str) -> Iterator[tuple[int, Data]]:
+    """The mappings in a list, with their positions; nothing when it is no list."""
+    listed = data.get(name)
+    if isinstance(listed, list | tuple):
+        for index, entry in enumerate(listed):
+            if isinstance(entry, dict):
+                yield index, entry
+
+
+def section(data: Data, name: str) -> Data:
+    """A mapping within a mapping; empty when it is none."""
+    found = data.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def read(reader: Callable[[Any], _T], value: Any) -> _T | None:
+    """What `reader` makes of a value, or None when it refuses it."""
+    try:
+        return reader(value)
+    except (Wrong, TypeError):
+        return None
+
+
+def _listeners(data: Data) -> Iterator[Finding]:
+    admin = section(data, "admin")
+    public_address = read(values.address, data.get("listen", _LISTEN))
+    admin_address = read(values.address, admin.get("listen", _ADMIN_LISTEN))
+    token = admin.get("token")
+    if admin_address is not None and not admin_address.is_loopback and token is None:
+        yield Finding(
+            ("admin", "token"),
+            "is missing, and other machines can reach `admin.listen`",
+            "set `WSKEEPER_ADMIN_TOKEN` to a long random text, or listen on 127.0.0.1",
+        )
+    if isinstance(token, str) and 0 < len(token) < SHORT_SECRET:
+        yield short(("admin", "token"))
+    if admin_address == public_address and getattr(admin_address, "port", None) != 0:
+        yield Finding(
+            ("admin", "listen"),
+            "is the same address as `listen`",
+            "give the admin listener one of its own",
+        )
+    for network in read(values.networks, data.get("trusted_proxies")) or ():
+        if network.prefixlen == 0:
+            yield Finding(
+                ("trusted_proxies",),
+                f"trusts everybody (`{network}`): any client can then choose its address",
+                "name the networks of your proxies, or `private_ranges`",
+                "warning",
+            )
+
+
+def short(where: Where) -> Finding:
+    """The warning about a secret that is too short."""
+    return Finding(
+        where,
+        f"is shorter than {SHORT_SECRET} characters, and can be guessed",
+        "use a longer one: `openssl rand -hex 32` makes it",
+        "warning",
+    )
+
+
+def _carriers(data: Data, where: Where) -> Iterator[Finding]:
+    listed = data.get("carriers")
+    if not isinstance(listed, list):
+        return
+    if not listed:
+        yield Finding(
+            (*where, "carriers"),
+            "is empty, so no client could show its key",
+            "name one, or remove the line",
+        )
+    seen: set[object] = set()
+    for index, entry in enumerate(listed):
+        name = entry.get("header") if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            name = name.lower()
+        place = (*where, "carriers", index)
+        identity = name or (entry if isinstance(entry, str) else None)
+        if identity is not None and identity in seen:
+            yield Finding(place, "stands here twice", "keep one")
+        seen.add(identity)
+        if name == "authorization":
+            yield Finding(
+                place,
+                "takes the whole value as the key, the word `Bearer` included",
+                "write `- bearer` for `Authorization: Bearer …`",
+                "warning",
+            )
+
+
+def _routes(data: Data) -> Iterator[Finding]:
+    if not data.get("routes") and isinstance(data.get("routes", []), list | None):
+        yield Finding(
+            ("routes",),
+            "names no route",
+            "add `- {name: echo, path: /echo, upstream: ws://127.0.0.1:9000}`",
+        )
+    by_name: dict[str, int] = {}
+    by_place: dict[tuple[str | None, str], int] = {}
+    for index, route in entries(data, "routes"):
+        name, host, path = route.get("name"), route.get("host"), route.get("path")
+        if isinstance(name, str):
+            first = by_name.setdefault(name, index)
+            if first != index:
+                yield Finding(
+                    ("routes", index, "name"),
+                    f"is also the name of `routes[{first}]`",
+                    "give each route its own",
+                )
+        if isinstance(host, str):
+            host = read(names.host_pattern, host) or host
+        if isinstance(path, str) and isinstance(host, str | None):
+            first = by_place.setdefault((host, path), index)
+            if first != index:
+                yield Finding(
+                    ("routes", index, "path"),
+                    f"is also the path of `routes[{first}]`, for the same host",
+                    "change path or host, or remove one of the two",
+                )
+
+
+def _health_path(data: Data) -> Iterator[Finding]:
+    health = data.get("health_path")
+    if not isinstance(health, str):
+        return
+    if health in _OWN_PATHS:
+        yield Finding(
+            ("health_path",), "is kept for the gateway", "choose such as `/.wskeeper/ready`"
+        )
+    for index, route in entries(data, "routes"):
+        path = route.get("path")
+        if path == health:
+            yield Finding(
+                ("health_path",),
+                f"is also the path of `routes[{index}]`",
+                "choose one that no route has, such as `/.wskeeper/ready`",
+            )
+        elif isinstance(path, str) and path != "/" and health.startswith(f"{path}/"):
+            yield Finding(
+                ("health_path",),
+                f"lies under the path of `routes[{index}]`, which will not see it",
+                "choose one outside, such as `/.wskeeper/ready`",
+                "warning",
+            )
+
+
+def _upstream(route: Data, where: Where) -> Iterator[Finding]:
+    tls = section(section(route, "upstream"), "tls")
+    if not tls:
+        return
+    listed = section(route, "upstream").get("targets")
+    target = read(targets.target, listed[0]) if isinstance(listed, list) and listed else None
+    if target is not None and not target.secure:
+        yield Finding(
+            (*where, "tls"),
+            f"has no effect on a `{target.scheme}` target",
+            "write `wss://`, or remove it",
+            "warning",
+        )
+    if tls.get("private_key") is not None and tls.get("certificate") is None:
+        yield Finding(
+            (*where, "tls", "certificate"),
+            "is missing beside `private_key`",
+            "name the certificate, or remove the key",
+        )
+    if tls.get("verify") is False:
+        yield Finding(
+            (*where, "tls", "verify"),
+            "accepts any certificate: whoever is in between can read and change everything",
+            "name the upstream's certificate authority in `ca`",
+            "warning",
+        )

@@ -1,0 +1,136 @@
+"""pydantic's errors in the words of the configuration's own faults, without any value."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from proxy.config import planned
+from proxy.config.faults import Finding, Several, Wrong
+from proxy.config.model import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+    from proxy.config.faults import Where
+
+_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+# Here a slip may put a secret where a name belongs.
+_SECRETIVE = frozenset({"keys", "admin"})
+
+_MISSING = {
+    "name": "add `name:` with a name of your choice",
+    "path": "add one, as in `path: /chat`",
+    "upstream": "add one, as in `upstream: ws://127.0.0.1:9000`",
+    "targets": "add `targets: [ws://127.0.0.1:9000]`",
+    "certificate": "name a PEM file with the certificate and its chain",
+    "private_key": "name a PEM file with the certificate's private key",
+}
+_MAPPING = ("is not a mapping", "write its fields indented below it, or remove the line")
+_NUMBER = ("is not a whole number", "write it in digits, without quotes")
+_TOO_LARGE = ("is too large", "write a smaller number, or `null` for no limit")
+_BOOLEAN = ("is neither true nor false", "write `true` or `false`")
+_TEXTS = {
+    "model_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "tuple_type": ("is not a list", "write each entry in a line of its own, behind `- `"),
+    "int_type": _NUMBER,
+    "int_parsing": _NUMBER,
+    "int_from_float": _NUMBER,
+    "int_parsing_size": _TOO_LARGE,
+    "less_than_equal": _TOO_LARGE,
+    "greater_than_equal": ("is too small", "write 1 or more, or `null` for no limit"),
+    "bool_type": _BOOLEAN,
+    "bool_parsing": _BOOLEAN,
+}
+
+
+def findings(error: ValidationError, data: Mapping[str, Any]) -> Iterator[Finding]:
+    """What is wrong, by place in `data`, the document that was validated."""
+    for details in error.errors(include_url=False, include_input=False):
+        where = details["loc"]
+        if details["type"] == "missing":
+            mend = _MISSING.get(str(where[-1]), "add it")
+            yield Finding(where, "is missing", mend)
+        elif details["type"] == "extra_forbidden":
+            yield _unknown_field(where)
+        else:
+            written, value = _written(where, data)
+            wrong = details.get("ctx", {}).get("error")
+            if isinstance(wrong, Several):
+                for step, entry in wrong.entries.items():
+                    yield Finding((*written, step), entry.problem, entry.mend)
+            else:
+                yield Finding(written, *_explained(details, value))
+
+
+def _explained(details: ErrorDetails, value: object) -> tuple[str, str]:
+    context = details.get("ctx", {})
+    wrong = context.get("error")
+    if isinstance(wrong, Wrong):
+        return wrong.problem, wrong.mend
+    if details["type"] == "literal_error":
+        expected = str(context["expected"]).replace("'", "`")
+        words = re.findall(r"`([^`]*)`", expected)
+        near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
+        mend = f"did you mean `{near[0]}`?" if near else f"write {expected}"
+        return "is not a word that can stand here", mend
+    if details["type"] == "string_type":
+        if isinstance(value, bool | int | float):
+            return "is read by YAML as a number or truth value", "put it in quotes"
+        return "is not text", "write a text"
+    return _TEXTS.get(details["type"], ("is not valid here", "see the reference of this field"))
+
+
+def _written(where: Where, data: Any) -> tuple[Where, object]:
+    """The part of a place that stands in the document (short forms leave steps out)."""
+    for depth, step in enumerate(where):
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return where[:depth], data
+    return where, data
+
+
+def _unknown_field(where: Where) -> Finding:
+    *parents, name = where
+    name = str(name)
+    if planned.is_planned(where):
+        wrong = planned.not_built(name)
+        return Finding(where, wrong.problem, wrong.mend)
+    if name == "handshake" and "timeouts" in parents:
+        return Finding(
+            where,
+            "cannot be set for one route",
+            "set it at the top level: it runs out before the route is known",
+        )
+    known = _fields_at(tuple(parents))
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    if near:
+        return Finding(where, "is an unknown field", f"did you mean `{near[0]}`?")
+    mend = f"remove it; the fields here are {', '.join(f'`{field}`' for field in known)}"
+    if not _FIELD_NAME.fullmatch(name) or (parents and parents[0] in _SECRETIVE):
+        return Finding(tuple(parents), "has an unknown field", mend)
+    return Finding(where, "is an unknown field", mend)
+
+
+def _fields_at(parents: Where) -> list[str]:
+    model: type[BaseModel] = Config
+    for step in parents:
+        if isinstance(step, str):
+            field = model.model_fields[step]
+            model = next(_models_in(field.annotation))
+    return [str(field.validation_alias or name) for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,1 @@
+"""The public listener: the front door, admission, plain HTTP."""

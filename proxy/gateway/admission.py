@@ -1,0 +1,274 @@
+"""Whether a request may open a WebSocket: the contract's steps 2 to 7, in their order."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import ACCEPTED, CLIENT_GONE, UPSTREAM_REFUSED, Refused
+from proxy.handshake.answer import check_switch
+from proxy.handshake.client import client_of
+from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
+from proxy.handshake.request import check_handshake, host_of
+from proxy.handshake.target import split_target
+from proxy.relay.scanner import Scanner
+from proxy.routes import NO_ROUTE
+from proxy.sessions.live import LiveSession
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from proxy.auth.authenticator import Authenticator, Principal
+    from proxy.handshake.client import Address, Client, Network
+    from proxy.handshake.head import RequestHead
+    from proxy.logs import Logger
+    from proxy.routes import Route, RouteTable
+    from proxy.sessions.registry import Registry
+    from proxy.upstream.dialer import Dialer, Opened
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(slots=True)
+class HandshakeRequest:
+    """A request head under judgement.
+
+    Args:
+        id: of the request, and of the session it may become.
+        began: when its connection or its first byte came, on the loop's clock.
+        head: as parsed.
+        client: who sent it.
+    """
+
+    id: str
+    began: float
+    head: RequestHead
+    client: Client
+    # Set by the steps of `Admission.judge`.
+    path: bytes = b""
+    query: bytes = b""
+    route: Route | None = None
+    principal: Principal | None = None
+
+
+class Admission:
+    """Judges requests, dials for those that pass, and keeps the account of all.
+
+    Args:
+        routes: where requests may go.
+        authenticator: who says who is calling.
+        dialer: opens upstreams.
+        registry: of live sessions.
+        trusted_proxies: whose forwarding headers are believed.
+        address_header: lower-case name of the header with the client's address.
+        total_connections: sessions and handshakes at a time; None is no limit.
+        new_id: makes a request id that nobody can guess.
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        authenticator: Authenticator,
+        dialer: Dialer,
+        registry: Registry,
+        trusted_proxies: Sequence[Network],
+        address_header: bytes,
+        total_connections: int | None,
+        new_id: Callable[[], str],
+        log: Logger,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.registry = registry
+        self.draining = False
+        self.total_connections = total_connections
+        # Refusals by (route, limit) that a limit caused.
+        self.limited: Counter[tuple[str, str]] = Counter()
+        self._routes = routes
+        self._authenticator = authenticator
+        self._dialer = dialer
+        self._trusted_proxies = trusted_proxies
+        self._address_header = address_header
+        self._new_id = new_id
+        self._log = log
+        self._loop = loop
+        # Handshakes between their judgement and their end.
+        self._dialling = 0
+
+    # Steps -------------------------------------------------------------------------------------
+
+    def receive(
+        self, head: RequestHead, peer: Address, *, secure: bool, began: float
+    ) -> HandshakeRequest:
+        """Takes a parsed head in."""
+        client = client_of(
+            peer,
+            head.headers,
+            secure=secure,
+            trusted_proxies=self._trusted_proxies,
+            address_header=self._address_header,
+        )
+        return HandshakeRequest(self._id_for(head, client), began, head, client)
+
+    def judge(self, request: HandshakeRequest) -> None:
+        """Steps 2 to 6, none of which waits for anything; fills `request` in as it goes.
+
+        Raises:
+            Refused: with the step's code. No upstream has heard of the request.
+        """
+        head = request.head
+        request.path, request.query = split_target(head.target)
+        route = self._routes.find(host_of(head.headers), request.path)
+        if route is None:
+            raise Refused("no_route", "Check the path; the gateway's operator names its routes.")
+        request.route = route
+        self._check_capacity(route)
+        route.check_client(request.client, head.headers)
+        check_handshake(head)
+        request.principal = self._authenticator.authenticate(head.headers, route)
+
+    async def dial(self, request: HandshakeRequest) -> Opened:
+        """Step 7: the upstream's answer to the handshake, whatever it is.
+
+        Raises:
+            Refused: there is none.
+        """
+        route, principal = request.route, request.principal
+        assert route is not None
+        assert principal is not None
+        handshake = upstream_head(
+            request.head,
+            route.upstream_target(request.path, request.query),
+            client=request.client,
+            credential_headers=principal.credential_headers,
+            compression=route.compression,
+            ours=(
+                b"X-Request-Id: " + request.id.encode(),
+                b"X-Wskeeper-Route: " + route.name.encode(),
+                b"X-Wskeeper-Auth: api_key",
+                *principal.key.headers,
+            ),
+        )
+        self._dialling += 1
+        try:
+            opened = await self._dialer.open(route, handshake)
+        finally:
+            self._dialling -= 1
+        totals = self.registry.totals[route.name]
+        totals.connect_duration.observe(opened.connected_in)
+        return opened
+
+    async def read_refusal(self, request: HandshakeRequest, opened: Opened) -> bytes:
+        """The body of the upstream's refusal; its socket is closed afterwards."""
+        assert request.route is not None
+        return await self._dialer.read_refusal(opened, request.route)
+
+    def accept(self, request: HandshakeRequest, opened: Opened) -> LiveSession:
+        """Step 8: checks the 101 and makes the session; nothing flows before it `begin`s.
+
+        Raises:
+            Refused: `upstream_invalid`.
+        """
+        route, principal, headers = request.route, request.principal, request.head.headers
+        assert route is not None
+        assert principal is not None
+        extensions = check_switch(
+            opened.answer,
+            key=headers.all(b"sec-websocket-key")[0],
+            subprotocols=offered_subprotocols(headers),
+            extensions=offered_extensions(headers) if route.compression else (),
+        )
+        totals = self.registry.totals[route.name]
+        to_upstream, to_client = totals.traffic
+        session = LiveSession(
+            id=request.id,
+            route=route.name,
+            key_id=principal.key.id,
+            client=str(request.client.address),
+            upstream=str(route.target),
+            scanners=(
+                Scanner(masked=True, extensions=extensions, traffic=to_upstream),
+                Scanner(masked=False, extensions=extensions, traffic=to_client),
+            ),
+            close_timeout=route.timeouts.close,
+            write_timeout=route.timeouts.write,
+            registry=self.registry,
+            log=self._log,
+            loop=self._loop,
+        )
+        totals.outcomes[ACCEPTED] += 1
+        totals.handshake_duration.observe(self._loop.time() - request.began)
+        return session
+
+    # The account -------------------------------------------------------------------------------
+
+    def note_refusal(
+        self, refused: Refused, request: HandshakeRequest | None, *, client: str, id: str
+    ) -> None:
+        """Counts and logs a refusal of ours; `client` and `id` stand in where no head was read."""
+        fields = _described(request, client, id)
+        self.registry.totals[fields["route"]].outcomes[refused.code] += 1
+        if refused.cause is not None:
+            fields["cause"] = refused.cause
+        tell = getattr(self._log, refused.row.level)
+        tell("handshake_refused", **fields, status=refused.row.status, code=refused.code)
+
+    def note_upstream_refusal(self, request: HandshakeRequest, status: int) -> None:
+        """Counts and logs a refusal of the upstream's."""
+        fields = _described(request, "", request.id)
+        self.registry.totals[fields["route"]].outcomes[UPSTREAM_REFUSED] += 1
+        self._log.info("handshake_refused", **fields, status=status, code=UPSTREAM_REFUSED)
+
+    def note_client_gone(self, request: HandshakeRequest | None, *, client: str, id: str) -> None:
+        """Counts and logs a client that left before its answer."""
+        fields = _described(request, client, id)
+        self.registry.totals[fields["route"]].outcomes[CLIENT_GONE] += 1
+        self._log.debug("handshake_refused", **fields, code=CLIENT_GONE)
+
+    def note_failure(
+        self, failure: Exception, request: HandshakeRequest | None, *, client: str, id: str
+    ) -> None:
+        """Logs a fault of ours with its traceback."""
+        self._log.error("internal_error", **_described(request, client, id), failure=failure)
+
+    def new_id(self) -> str:
+        """An id for a request whose head could not be read."""
+        return self._new_id()
+
+    def _id_for(self, head: RequestHead, client: Client) -> str:
+        if client.trusted:
+            told = head.headers.one(b"x-request-id")
+            if told is not None and _REQUEST_ID.fullmatch(told):
+                name = told.decode("ascii")
+                if name not in self.registry:
+                    return name
+        return self._new_id()
+
+    def _check_capacity(self, route: Route) -> None:
+        if self.draining:
+            raise Refused("draining", "The gateway is going away; connect again.")
+        limit = self.total_connections
+        if limit is not None and len(self.registry) + self._dialling >= limit:
+            self.limited[route.name, "total_connections"] += 1
+            raise Refused(
+                "gateway_connections",
+                "The gateway serves as many connections as it may; try again later.",
+                cause=f"limits.total_connections is {limit}",
+            )
+
+
+def _described(request: HandshakeRequest | None, client: str, id: str) -> dict[str, str]:
+    """The fields that every log line about a request begins with."""
+    if request is None:
+        return {"request_id": id, "route": NO_ROUTE, "client": client}
+    route, principal = request.route, request.principal
+    fields = {"request_id": request.id, "route": NO_ROUTE if route is None else route.name}
+    if principal is not None:
+        fields["key_id"] = principal.key.id
+    fields["client"] = str(request.client.address)
+    if principal is not None and route is not None:
+        fields["upstream"] = str(route.target)
+    return fields

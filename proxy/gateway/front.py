@@ -1,0 +1,331 @@
+"""The front door: one small protocol per accepted connection, until it is known what it wants.
+
+It collects one request head under a deadline. A request for the gateway's own plain HTTP service
+goes to aiohttp, bytes and all; everything else is judged here, dialled for, and answered once.
+After the 101 both sockets belong to a session and the door is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.errors import Refused, close_code_for
+from proxy.gateway.deadlines import Deadlines
+from proxy.gateway.lingering import LINGER, Lingering
+from proxy.handshake.client import peer_address
+from proxy.handshake.collect import HeadCollector
+from proxy.handshake.forward import OUR_SUBPROTOCOL
+from proxy.handshake.head import Malformed, RequestHead, TooManyHeaders, parse_request
+from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, switching
+from proxy.handshake.request import check_handshake
+from proxy.relay.frames import close_frame
+
+if TYPE_CHECKING:
+    from proxy.gateway.admission import Admission, HandshakeRequest
+    from proxy.gateway.plain import PlainHttp
+    from proxy.upstream.dialer import Opened
+
+# Bytes a client may send behind its head before the upstream has answered; then it is not read.
+MAX_EARLY: Final = 64 * 1024
+
+_MALFORMED: Final = "Send a well-formed HTTP/1.1 request head."
+
+
+class House:
+    """What all doors of a listener share.
+
+    Args:
+        admission: judges and dials.
+        plain: the gateway's own HTTP service.
+        head_size: bytes of a request head.
+        head_timeout: seconds for it to be complete.
+        close_timeout: seconds for a client to answer the Close of `refuse_with: close`.
+        unauthenticated: how many sockets may wait for that at a time; None is no limit.
+        secure: whether clients come over TLS.
+    """
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        plain: PlainHttp,
+        head_size: int,
+        head_timeout: float,
+        close_timeout: float,
+        unauthenticated: int | None,
+        secure: bool,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.admission = admission
+        self.plain = plain
+        self.head_size = head_size
+        self.close_timeout = close_timeout
+        self.unauthenticated = unauthenticated
+        self.secure = secure
+        self.loop = loop
+        self.deadlines = Deadlines(head_timeout, FrontDoor.overdue, loop)
+        # Sockets that hear their refusal in a Close frame.
+        self.closing = 0
+        # Transports that were answered and are not gone yet.
+        self.lingering: set[asyncio.Transport] = set()
+        # Handshakes under way, so that none is forgotten and shutdown can wait for them.
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def door(self) -> FrontDoor:
+        """A protocol for a connection just accepted."""
+        return FrontDoor(self)
+
+    async def close(self) -> None:
+        """Ends what has not become a session: silent connections, handshakes, answered sockets."""
+        for door in self.deadlines.clear():
+            door.abort()
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for transport in list(self.lingering):
+            transport.abort()
+        await self.plain.close()
+
+
+class FrontDoor(asyncio.Protocol):
+    """One connection that is not a session yet."""
+
+    __slots__ = ("_began", "_collector", "_early", "_house", "_paused", "_task", "_transport")
+
+    _transport: asyncio.Transport
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._collector: HeadCollector | None = HeadCollector(house.head_size)
+        # Set once the head is complete and the upstream is dialled.
+        self._task: asyncio.Task[None] | None = None
+        self._early = b""
+        self._paused = False
+        self._began = 0.0
+
+    # The socket --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._began = self._house.deadlines.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._collector is None:
+            self._hold(data)
+            return
+        try:
+            collected = self._collector.feed(data)
+        except Refused as refused:
+            self._leave()
+            self._refuse(refused, None)
+            return
+        if collected is not None:
+            self._leave()
+            self._on_head(*collected)
+
+    def eof_received(self) -> bool:
+        self._client_left()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._client_left()
+
+    def overdue(self) -> None:
+        """The head did not come in time."""
+        collector, self._collector = self._collector, None
+        if collector is not None and collector.begun:
+            self._refuse(Refused("head_timeout", "Send the whole request head at once."), None)
+        else:
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Drops the connection."""
+        self._collector = None
+        self._transport.abort()
+
+    def resume(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Takes over a kept-alive connection on which a new request begins with `data`."""
+        transport.set_protocol(self)
+        self.connection_made(transport)
+        self.data_received(data)
+
+    def _leave(self) -> None:
+        """The head is complete, or will never be: its deadline is over."""
+        self._collector = None
+        self._house.deadlines.discard(self)
+
+    def _hold(self, data: bytes) -> None:
+        """Keeps early data for the upstream, in bounds."""
+        self._early += data
+        if len(self._early) > MAX_EARLY and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _client_left(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        elif self._collector is not None:
+            begun = self._collector.begun
+            self._leave()
+            if begun:
+                admission = self._house.admission
+                admission.note_client_gone(None, client=self._peer(), id=admission.new_id())
+
+    def _peer(self) -> str:
+        return str(peer_address(self._transport.get_extra_info("peername")))
+
+    # The request -------------------------------------------------------------------------------
+
+    def _on_head(self, raw: bytes, rest: bytes) -> None:
+        house = self._house
+        request = None
+        try:
+            head = _parse(raw)
+            if house.plain.serves(head):
+                house.plain.take(self._transport, raw + rest)
+                return
+            request = house.admission.receive(
+                head,
+                peer_address(self._transport.get_extra_info("peername")),
+                secure=house.secure,
+                began=self._began,
+            )
+            house.admission.judge(request)
+        except Refused as refused:
+            self._refuse(refused, request)
+            return
+        except Exception as failure:  # noqa: BLE001 - an unknown failure is a refusal
+            self._fail(failure, request)
+            return
+        self._early = rest
+        self._task = house.loop.create_task(self._open(request), name=f"handshake {request.id}")
+        house.tasks.add(self._task)
+        self._task.add_done_callback(house.tasks.discard)
+
+    async def _open(self, request: HandshakeRequest) -> None:
+        """Step 7 and 8: dials, then answers the client."""
+        admission = self._house.admission
+        opened = None
+        try:
+            opened = await admission.dial(request)
+            if opened.answer.status >= 400:
+                await self._relay_refusal(request, opened)
+            else:
+                self._begin(request, opened)
+        except asyncio.CancelledError:
+            admission.note_client_gone(request, client="", id=request.id)
+            self._drop(opened)
+            self._transport.abort()
+        except Refused as refused:
+            self._drop(opened)
+            self._refuse(refused, request)
+        except Exception as failure:  # noqa: BLE001 - an unknown failure is a refusal
+            self._drop(opened)
+            self._fail(failure, request)
+        finally:
+            self._task = None
+
+    @staticmethod
+    def _drop(opened: Opened | None) -> None:
+        if opened is not None:
+            opened.transport.abort()
+
+    def _begin(self, request: HandshakeRequest, opened: Opened) -> None:
+        """Answers 101 and lets the bytes flow, those that came early first."""
+        session = self._house.admission.accept(request, opened)
+        offered = request.head.headers.tokens(b"sec-websocket-protocol")
+        ours = OUR_SUBPROTOCOL in offered and b"sec-websocket-protocol" not in opened.answer.headers
+        self._transport.write(
+            switching(
+                opened.answer,
+                request_id=request.id,
+                subprotocol=OUR_SUBPROTOCOL if ours else None,
+            )
+        )
+        client, upstream = session.legs
+        session.begin(self._transport, opened.transport)
+        if opened.rest:
+            upstream.data_received(opened.rest)
+        if self._early:
+            client.data_received(self._early)
+        opened.transport.resume_reading()
+        if self._paused:
+            self._transport.resume_reading()
+
+    async def _relay_refusal(self, request: HandshakeRequest, opened: Opened) -> None:
+        admission = self._house.admission
+        body = await admission.read_refusal(request, opened)
+        status = opened.answer.status
+        admission.note_upstream_refusal(request, status)
+        if self._refuses_with_close(request):
+            self._close_with(close_code_for(status), "upstream_refused", request)
+        else:
+            self._answer(relaying(opened.answer, body, request_id=request.id))
+
+    # Saying no ---------------------------------------------------------------------------------
+
+    def _fail(self, failure: Exception, request: HandshakeRequest | None) -> None:
+        admission = self._house.admission
+        name = request.id if request is not None else admission.new_id()
+        admission.note_failure(failure, request, client=self._peer(), id=name)
+        self._refuse(Refused("internal_error", "The gateway failed; its log says how."), request)
+
+    def _refuse(self, refused: Refused, request: HandshakeRequest | None) -> None:
+        admission = self._house.admission
+        name = request.id if request is not None else admission.new_id()
+        admission.note_refusal(refused, request, client=self._peer(), id=name)
+        if request is not None and self._refuses_with_close(request):
+            self._close_with(close_code_for(refused.row.status), refused.code, request)
+        else:
+            self._answer(refusing(refused, request_id=name))
+
+    def _refuses_with_close(self, request: HandshakeRequest) -> bool:
+        """Whether this client hears its refusal as a Close frame, as browsers must to hear it."""
+        route, house = request.route, self._house
+        if route is None or route.refuse_with == "http":
+            return False
+        if route.refuse_with == "auto" and b"origin" not in request.head.headers:
+            return False
+        try:
+            check_handshake(request.head)
+        except Refused:
+            return False
+        if house.unauthenticated is not None and house.closing >= house.unauthenticated:
+            house.admission.limited[route.name, "unauthenticated"] += 1
+            return False
+        return True
+
+    def _answer(self, answer: bytes) -> None:
+        """Writes the only answer this connection gets."""
+        house, transport = self._house, self._transport
+        if transport.is_closing():
+            return
+        transport.write(answer)
+        house.lingering.add(transport)
+        Lingering(transport, seconds=LINGER, gone=lambda: house.lingering.discard(transport))
+
+    def _close_with(self, code: int, reason: str, request: HandshakeRequest) -> None:
+        house, transport = self._house, self._transport
+        if transport.is_closing():
+            return
+        transport.write(accepting_to_refuse(request.head.headers, request_id=request.id))
+        transport.write(close_frame(code, reason, masked=False))
+        house.closing += 1
+        house.lingering.add(transport)
+
+        def gone() -> None:
+            house.closing -= 1
+            house.lingering.discard(transport)
+
+        Lingering(transport, seconds=house.close_timeout, gone=gone, until_close=True)
+
+
+def _parse(raw: bytes) -> RequestHead:
+    try:
+        return parse_request(raw)
+    except TooManyHeaders:
+        raise Refused("head_too_large", "Send fewer headers.") from None
+    except Malformed:
+        raise Refused("bad_request", _MALFORMED) from None

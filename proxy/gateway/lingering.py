@@ -1,0 +1,71 @@
+"""The end of a connection that was refused: the answer must arrive before the socket goes.
+
+Closing a socket with unread bytes makes the kernel send RST, which may destroy an answer that the
+client has not read yet. So what still comes is read and dropped until the client hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from proxy.relay.scanner import Extensions, Scanner, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Seconds a refused client has to read its answer and hang up.
+LINGER: Final = 2.0
+
+
+class Lingering(asyncio.Protocol):
+    """Reads and drops until the client hangs up or time is over.
+
+    Args:
+        transport: with the answer written.
+        seconds: how long; then the socket is dropped with whatever is pending.
+        gone: called once when the socket is gone.
+        until_close: True ends it as soon as the client's Close frame has come.
+    """
+
+    __slots__ = ("_gone", "_scanner", "_timer", "_transport")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        seconds: float,
+        gone: Callable[[], None],
+        until_close: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._gone = gone
+        self._scanner = (
+            Scanner(masked=True, extensions=Extensions.NONE, traffic=Traffic())
+            if until_close
+            else None
+        )
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, transport.abort)
+        transport.set_protocol(self)
+        transport.resume_reading()
+        if not until_close:
+            if transport.can_write_eof():
+                transport.write_eof()
+            else:
+                transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._scanner is None:
+            return
+        cut = self._scanner.feed(data)
+        if self._scanner.close is not None or (cut is not None and cut.violation is not None):
+            self._transport.close()
+
+    def eof_received(self) -> bool:
+        return False  # The transport flushes and closes itself.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._timer.cancel()
+        self._gone()

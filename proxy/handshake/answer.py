@@ -1,0 +1,131 @@
+"""The upstream's answer to our handshake, read strictly (RFC 6455 section 4.1).
+
+A tunnel opens only on a 101 that is right in every respect: a proxy that trusts a bare 101 can be
+used to smuggle requests (CVE-2018-1002105, CVE-2024-23326).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refused
+from proxy.handshake.forward import HOP_BY_HOP
+from proxy.handshake.head import AnswerHead, Headers, Malformed, parse_answer
+from proxy.relay.scanner import Extensions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+# The upstream is ours to trust with more than a client, and still not with all our memory.
+MAX_ANSWER_HEAD: Final = 64 * 1024
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_DETAIL: Final = "The service behind this gateway did not answer as a WebSocket server."
+
+
+def _invalid(cause: str) -> Refused:
+    return Refused("upstream_invalid", _DETAIL, cause=cause)
+
+
+def accept_for(key: bytes) -> bytes:
+    """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+class AnswerReader:
+    """Collects the upstream's answer head; interim 1xx answers are skipped."""
+
+    __slots__ = ("_buffer", "_skipped")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._skipped = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of an answer arrived."""
+        return bool(self._buffer) or self._skipped > 0
+
+    def feed(self, data: bytes) -> tuple[AnswerHead, bytes] | None:
+        """Takes the next bytes.
+
+        Returns:
+            The final answer's head and the bytes behind it; None while it is incomplete.
+
+        Raises:
+            Refused: `upstream_invalid`: not HTTP, or larger than `MAX_ANSWER_HEAD`.
+        """
+        self._buffer = self._buffer + data if self._buffer else data
+        while True:
+            end = self._buffer.find(b"\r\n\r\n")
+            if (end if end >= 0 else len(self._buffer)) + self._skipped > MAX_ANSWER_HEAD:
+                raise _invalid("its answer head is larger than 64 KiB")
+            if end < 0:
+                if not b"HTTP/1.".startswith(self._buffer[:7]):
+                    raise _invalid("it does not speak HTTP/1.1")
+                return None
+            try:
+                head = parse_answer(self._buffer[: end + 4])
+            except Malformed:
+                raise _invalid("its answer head is malformed") from None
+            rest = self._buffer[end + 4 :]
+            if head.status >= 200 or head.status == 101:
+                return head, rest
+            self._skipped += end + 4
+            self._buffer = rest
+
+
+def check_switch(
+    answer: AnswerHead,
+    *,
+    key: bytes,
+    subprotocols: Collection[bytes],
+    extensions: Collection[bytes],
+) -> Extensions:
+    """Checks the answer that claims to have opened a WebSocket.
+
+    Args:
+        answer: any answer but a 4xx or 5xx, which are relayed instead.
+        key: the Sec-WebSocket-Key that was sent.
+        subprotocols: those offered.
+        extensions: names of those offered.
+
+    Returns:
+        What the two peers agreed on, as far as frame headers show it.
+
+    Raises:
+        Refused: `upstream_invalid`, the rule that was broken as its cause.
+    """
+    headers = answer.headers
+    if answer.status != 101:
+        raise _invalid(f"it answered {answer.status} in place of 101")
+    if [token.lower() for token in headers.tokens(b"upgrade")] != [b"websocket"]:
+        raise _invalid("its 101 does not upgrade to websocket")
+    if b"upgrade" not in [token.lower() for token in headers.tokens(b"connection")]:
+        raise _invalid("its 101 lacks Connection: Upgrade")
+    if headers.one(b"sec-websocket-accept") != accept_for(key):
+        raise _invalid("its Sec-WebSocket-Accept is wrong")
+    protocol = headers.all(b"sec-websocket-protocol")
+    if protocol and (len(protocol) > 1 or protocol[0] not in subprotocols):
+        raise _invalid("it chose a subprotocol that was not offered")
+    chosen = [
+        token.partition(b";")[0].strip().lower()
+        for token in headers.tokens(b"sec-websocket-extensions")
+    ]
+    if not all(name in extensions for name in chosen):
+        raise _invalid("it chose an extension that was not offered")
+    if not chosen:
+        return Extensions.NONE
+    return Extensions.DEFLATE if chosen == [b"permessage-deflate"] else Extensions.OTHER
+
+
+def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The header lines of an answer that travel on to the client (RFC 9110 section 7.6.1)."""
+    named = {token.lower() for token in headers.tokens(b"connection")}
+    return [
+        (name, value)
+        for name, lower, value in headers.lines
+        if lower not in HOP_BY_HOP and (lower not in named or lower.startswith(b"sec-websocket-"))
+    ]

@@ -1,0 +1,139 @@
+"""The request head that goes upstream: the client's, less what is not its to say, plus ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from proxy.handshake.client import Client
+    from proxy.handshake.head import Headers, RequestHead
+
+# RFC 9110 section 7.6.1, and what RFC 2616 and browsers of old added.
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+# Only a trusted proxy may say these.
+_FORWARDING: Final = frozenset(
+    {
+        b"forwarded",
+        b"x-real-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"x-client-ip",
+    }
+)
+_FORWARDING_PREFIX: Final = b"x-forwarded-"
+
+# Ours alone, whoever the peer is; names are compared with `_` read as `-`, since many servers
+# fold both into one.
+_OURS: Final = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"x-request-id"}
+)
+_OUR_PREFIX: Final = b"x-wskeeper-"
+
+# `Connection: X` removes X on the way; these it cannot (CVE-2022-31813, CVE-2024-45410).
+_NOT_REMOVABLE: Final = frozenset({b"host", b"origin", b"cookie"})
+_NOT_REMOVABLE_PREFIXES: Final = (b"sec-websocket-", _OUR_PREFIX, _FORWARDING_PREFIX)
+
+_OFFER: Final = b"sec-websocket-protocol"
+_EXTENSIONS: Final = b"sec-websocket-extensions"
+
+# Subprotocol names of ours: never for the upstream.
+OUR_SUBPROTOCOL: Final = b"wskeeper"
+
+
+def offered_subprotocols(headers: Headers) -> list[bytes]:
+    """The client's own subprotocol offers, ours left out."""
+    return [name for name in headers.tokens(_OFFER) if not name.lower().startswith(OUR_SUBPROTOCOL)]
+
+
+def offered_extensions(headers: Headers) -> set[bytes]:
+    """The names of the extensions the client offers."""
+    return {offer.partition(b";")[0].strip().lower() for offer in headers.tokens(_EXTENSIONS)}
+
+
+def upstream_head(
+    head: RequestHead,
+    target: bytes,
+    *,
+    client: Client,
+    credential_headers: Collection[bytes],
+    ours: Sequence[bytes],
+    compression: bool,
+) -> bytes:
+    """Builds the handshake that is sent to the upstream.
+
+    Args:
+        head: the client's request.
+        target: the raw target to ask for.
+        client: who asks.
+        credential_headers: lower-case names of the headers that carried the credential.
+        ours: the `X-Wskeeper-*` and `X-Request-Id` lines.
+        compression: False strips the extension offer.
+    """
+    headers = head.headers
+    named = {token.lower() for token in headers.tokens(b"connection")}
+    lines = [b"GET %b HTTP/1.1" % target]
+    for name, lower, sent in headers.lines:
+        value = sent
+        if not _travels(lower, named, credential_headers, trusted=client.trusted):
+            continue
+        if lower == _EXTENSIONS and not compression:
+            continue
+        if lower == _OFFER and OUR_SUBPROTOCOL in value.lower():
+            value = _without_ours(value)
+            if not value:
+                continue
+        lines.append(b"%b: %b" % (name, value))
+    lines += (b"Connection: Upgrade", b"Upgrade: websocket")
+    lines += _forwarding(headers, client)
+    lines += ours
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def _without_ours(offer: bytes) -> bytes:
+    names = (name.strip(b" \t") for name in offer.split(b","))
+    return b", ".join(name for name in names if not name.lower().startswith(OUR_SUBPROTOCOL))
+
+
+def _travels(
+    lower: bytes, named: Collection[bytes], credential_headers: Collection[bytes], *, trusted: bool
+) -> bool:
+    """Whether a header of the client's reaches the upstream."""
+    folded = lower.replace(b"_", b"-") if b"_" in lower else lower
+    if lower in HOP_BY_HOP or folded in credential_headers:
+        return False
+    if folded in _OURS or folded.startswith(_OUR_PREFIX):
+        return False
+    if not trusted and (folded in _FORWARDING or folded.startswith(_FORWARDING_PREFIX)):
+        return False
+    return (
+        lower not in named or lower in _NOT_REMOVABLE or lower.startswith(_NOT_REMOVABLE_PREFIXES)
+    )
+
+
+def _forwarding(headers: Headers, client: Client) -> list[bytes]:
+    """Who is calling, in the field's common headers; a trusted proxy's word is carried on."""
+    peer = str(client.peer).encode()
+    chain = b", ".join((*headers.all(b"x-forwarded-for"), peer)) if client.trusted else peer
+    told_host = headers.one(b"x-forwarded-host") if client.trusted else None
+    return [
+        b"X-Forwarded-For: " + chain,
+        b"X-Forwarded-Proto: " + client.scheme.encode(),
+        b"X-Forwarded-Host: " + (told_host or headers.one(b"host") or b""),
+        b"X-Real-IP: " + str(client.address).encode(),
+    ]

@@ -1,0 +1,100 @@
+"""Is a request a WebSocket handshake? RFC 6455 section 4.2.1, and what goes wrong in practice."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refused
+
+if TYPE_CHECKING:
+    from proxy.handshake.head import Headers, RequestHead
+
+_HOST: Final = re.compile(
+    rb"(\[[0-9A-Fa-f:.%A-Za-z]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(?::[0-9]{0,5})?"
+)
+
+KEY_ON_THE_UPGRADE: Final = (
+    "Nothing is opened by an ordinary request: dial this URL as a WebSocket and send the key on "
+    "that upgrade request itself. A separate GET, authenticated or not, proves nothing."
+)
+STRIPPED: Final = (
+    "A proxy in front removed the Upgrade header or spoke HTTP/1.0. nginx needs "
+    "'proxy_http_version 1.1;' and the two lines 'proxy_set_header Upgrade $http_upgrade;' "
+    "and 'proxy_set_header Connection \"upgrade\";'."
+)
+
+
+def host_of(headers: Headers) -> str:
+    """The request's host in lower case, without its port (RFC 9112 section 3.2).
+
+    Raises:
+        Refused: `bad_request`: there is not exactly one Host line, or it is no host.
+    """
+    value = headers.one(b"host")
+    match = None if value is None else _HOST.fullmatch(value)
+    if match is None:
+        raise Refused("bad_request", "Send exactly one valid Host header.")
+    return match[1].decode("ascii").lower().removesuffix(".")
+
+
+def is_upgrade(head: RequestHead) -> bool:
+    """Whether the request means to open a WebSocket, valid or not."""
+    return b"upgrade" in head.headers or any(
+        name.startswith(b"sec-websocket-") for _, name, _ in head.headers.lines
+    )
+
+
+def check_handshake(head: RequestHead) -> None:
+    """Checks that the request is a valid opening handshake (RFC 6455 section 4.2.1).
+
+    Raises:
+        Refused: `method_not_allowed`, `upgrade_required`, `upgrade_stripped`,
+            `unsupported_version` or `bad_request`, with the mend for the client's author.
+    """
+    headers = head.headers
+    if head.method != b"GET":
+        raise Refused("method_not_allowed", "Open a WebSocket with GET.", (("Allow", "GET"),))
+    upgrade = [token.lower() for token in headers.tokens(b"upgrade")]
+    connection = [token.lower() for token in headers.tokens(b"connection")]
+    asks = any(name.startswith(b"sec-websocket-") for _, name, _ in headers.lines)
+    if asks and (head.minor == 0 or not upgrade or b"upgrade" not in connection):
+        raise Refused("upgrade_stripped", STRIPPED, _UPGRADE_HEADER)
+    if not upgrade or b"websocket" not in upgrade:
+        raise Refused("upgrade_required", KEY_ON_THE_UPGRADE, _UPGRADE_HEADER)
+    if upgrade != [b"websocket"] or len(headers.all(b"upgrade")) != 1:
+        raise Refused("bad_request", "Send one Upgrade header that names websocket alone.")
+    if b"upgrade" not in connection or head.minor == 0:
+        raise Refused("upgrade_stripped", STRIPPED, _UPGRADE_HEADER)
+    _check_no_body(headers)
+    version = headers.all(b"sec-websocket-version")
+    if len(version) > 1:
+        raise Refused("bad_request", "Send one Sec-WebSocket-Version header.")
+    if version != [b"13"]:
+        raise Refused(
+            "unsupported_version",
+            "Send 'Sec-WebSocket-Version: 13'.",
+            (("Sec-WebSocket-Version", "13"), *_UPGRADE_HEADER),
+        )
+    key = headers.one(b"sec-websocket-key")
+    if key is None or not _is_nonce(key):
+        raise Refused(
+            "bad_request", "Send one Sec-WebSocket-Key header: 16 random bytes in base64."
+        )
+
+
+_UPGRADE_HEADER: Final = (("Upgrade", "websocket"),)
+
+
+def _check_no_body(headers: Headers) -> None:
+    lengths = headers.all(b"content-length")
+    if b"transfer-encoding" in headers or (lengths and lengths != [b"0"]):
+        raise Refused("bad_request", "A WebSocket handshake has no body.")
+
+
+def _is_nonce(value: bytes) -> bool:
+    try:
+        return len(value) == 24 and len(binascii.a2b_base64(value, strict_mode=True)) == 16
+    except binascii.Error:
+        return False

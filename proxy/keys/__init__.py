@@ -1,0 +1,1 @@
+"""Keys, their digests and where they are kept."""

@@ -1,0 +1,1 @@
+"""Prometheus metrics, read off the gateway at scrape."""

@@ -1,0 +1,58 @@
+"""WebSocket frames on the wire (RFC 6455 section 5.2): opcodes, close codes, frames we make."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Opcode(IntEnum):
+    """The opcodes of RFC 6455 section 11.8."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+FIN = 0x80
+RSV1 = 0x40
+RSV_BITS = 0x70
+OPCODE_BITS = 0x0F
+CONTROL_BIT = 0x08
+MASKED = 0x80
+LENGTH_BITS = 0x7F
+
+# RFC 6455 section 5.5: the payload of a control frame.
+MAX_CONTROL_PAYLOAD = 125
+
+# The longest header: two bytes, a 64-bit length, a masking key.
+MAX_HEADER = 14
+
+# RFC 6455 section 5.1 asks for a mask, not for a secret one where no intermediary reads the
+# stream as HTTP: a gateway's own few Close frames carry fixed text.
+_MASK = b"\x00\x00\x00\x00"
+
+
+def close_code_may_travel(code: int) -> bool:
+    """Whether a Close frame may carry this code (RFC 6455 section 7.4, IANA's registry)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
+    """A Close frame.
+
+    Args:
+        code: a code that may travel.
+        reason: at most 123 bytes of UTF-8.
+        masked: True towards a server (RFC 6455 section 5.3).
+    """
+    payload = code.to_bytes(2, "big") + reason.encode()
+    head = bytes((FIN | Opcode.CLOSE, len(payload) | (MASKED if masked else 0)))
+    return head + (_MASK if masked else b"") + payload
+
+
+def unmask(payload: bytes, key: bytes) -> bytes:
+    """Removes the mask (RFC 6455 section 5.3) from a control frame's payload (≤ 125 bytes)."""
+    return bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))

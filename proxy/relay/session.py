@@ -1,0 +1,330 @@
+"""What a live session decides, as pure code: events in, commands out.
+
+A session is two legs (the client's and the upstream's) and a scanner for the bytes of each. As
+long as all is well the legs pass bytes on by themselves and the session is not asked. It is asked
+when a Close frame passes, a rule is broken, a leg ends, the gateway wants it ended, or a deadline
+is over:
+
+    RELAYING   bytes pass both ways; also while peers close among themselves
+    ENDING     the gateway has said why: whole frames under way are finished, each leg gets its
+               Close at a frame boundary, what still arrives is read and dropped
+    CLOSED     nothing more will be sent; the sockets are flushing
+    ENDED      both sockets are gone
+
+Every command that waits for a peer comes with a `Deadline`; when it is over, `overdue` aborts
+what is left. RFC 6455 section 7 is the theory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from proxy import errors
+from proxy.relay.frames import close_frame
+
+if TYPE_CHECKING:
+    from proxy.relay.scanner import Cut, Scanner
+
+# How long the upstream has to close its socket after both Close frames (RFC 6455 section 7.1.1
+# wants the server to do it first) before we do, in seconds.
+LINGER = 0.5
+
+
+class Side(IntEnum):
+    """One of the two legs."""
+
+    CLIENT = 0
+    UPSTREAM = 1
+
+    @property
+    def other(self) -> Side:
+        return _OTHER[self]
+
+
+_OTHER = (Side.UPSTREAM, Side.CLIENT)
+_SIDES = (Side.CLIENT, Side.UPSTREAM)
+
+
+class Phase(Enum):
+    """Where a session stands; see the module."""
+
+    RELAYING = "relaying"
+    ENDING = "ending"
+    CLOSED = "closed"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write these bytes to a leg."""
+
+    side: Side
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Send FIN behind what is pending; the leg stays open for reading."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Flush a leg, then close it."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Drop a leg with all that is pending."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Divert:
+    """From now on bytes of both legs come to `Session.diverted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Call `Session.overdue` in so many seconds, in place of any earlier deadline."""
+
+    seconds: float
+
+
+Command: TypeAlias = Send | Finish | Close | Abort | Divert | Deadline
+
+
+class Session:
+    """The state of one session.
+
+    Args:
+        client: scans what the client sends.
+        upstream: scans what the upstream sends.
+        close_timeout: seconds a peer has to answer a Close, or to read what is pending.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_close_timeout",
+        "_closing",
+        "_eof",
+        "_pending_close",
+        "_told",
+        "code",
+        "initiator",
+        "phase",
+        "reason",
+        "scanners",
+        "violation",
+    )
+
+    def __init__(self, client: Scanner, upstream: Scanner, *, close_timeout: float) -> None:
+        self.scanners = (client, upstream)
+        self.phase = Phase.RELAYING
+        # How it ended: set by the first Close frame, loss or ending; then kept.
+        self.initiator: str | None = None
+        self.code: int | None = None
+        self.reason = ""
+        # In words for the log, when a peer broke the protocol.
+        self.violation: str | None = None
+        self._close_timeout = close_timeout
+        # Per side, as bits: FIN or loss seen; Close or Abort commanded; a Close of ours sent;
+        # stream no longer understood.
+        self._eof = 0
+        self._closing = 0
+        self._told = 0
+        self._broken = 0
+        # The Close frame that waits for a frame boundary towards a side.
+        self._pending_close: dict[Side, bytes] | None = None
+
+    # Events ------------------------------------------------------------------------------------
+
+    def cut(self, side: Side, cut: Cut) -> list[Command]:
+        """The scanner of `side` wants the last chunk treated as `cut` says."""
+        commands: list[Command] = []
+        if cut.forward:
+            commands.append(Send(side.other, cut.forward))
+        seen = self.scanners[side].close
+        if seen is not None:
+            self._note(side.name.lower(), seen.code, seen.reason)
+        if cut.violation is not None:
+            self.violation = cut.violation
+            self._broken |= 1 << side
+            commands += self.end(
+                errors.CLIENT_BROKE_PROTOCOL
+                if side is Side.CLIENT
+                else errors.UPSTREAM_BROKE_PROTOCOL
+            )
+        elif seen is not None:
+            commands += self._close_passed(side)
+        return commands
+
+    def eof(self, side: Side) -> list[Command]:
+        """FIN from a leg that can still be written to (plain TCP)."""
+        self._eof |= 1 << side
+        if self.phase is not Phase.RELAYING:
+            return [*self._close(side), *self._give_up_boundary(side.other)]
+        scanner = self.scanners[side]
+        if self._eof == 0b11 or self.scanners[side.other].close is not None:
+            # Nothing more can come, or the peer hung up on a Close in place of answering it.
+            self._note(side.name.lower(), None, "")
+            return self._close_both()
+        if side is Side.UPSTREAM and scanner.close is None:
+            lost = errors.UPSTREAM_LOST
+            self._note("gateway", lost.code, lost.reason)
+            if scanner.left:
+                return self._close_both()
+            told = self._tell(Side.CLIENT, lost.code, lost.reason)
+            return [*told, Finish(Side.CLIENT), Deadline(self._close_timeout)]
+        self._note(side.name.lower(), None, "")
+        if scanner.truncated:
+            return self._close_both()
+        return [Finish(side.other), Deadline(self._close_timeout)]
+
+    def lost(self, side: Side, *, reset: bool) -> list[Command]:
+        """A leg's socket is gone; `reset` when by RST or an error, not in good order."""
+        bit = 1 << side
+        self._eof |= bit
+        self._closing |= bit
+        if self.phase is not Phase.RELAYING:
+            return self._give_up_boundary(side.other)
+        client_closed, upstream_closed = (scanner.close is not None for scanner in self.scanners)
+        if client_closed and upstream_closed and side is Side.CLIENT:
+            return []  # All is said; the upstream has `LINGER` to hang up first.
+        if side is Side.UPSTREAM and not client_closed:
+            if not upstream_closed:
+                return self.end(errors.UPSTREAM_LOST)
+            # It hung up behind its Close: the client's answer ends with us.
+            self.phase = Phase.ENDING
+            self._told |= 1 << Side.CLIENT
+            return [Divert(), Deadline(self._close_timeout)]
+        self._note(side.name.lower(), None, "")
+        if reset and not (client_closed or upstream_closed):
+            self.phase = Phase.CLOSED
+            return self._abort(side.other)
+        return self._close_both()
+
+    def gone(self) -> None:
+        """Both sockets are gone."""
+        self.phase = Phase.ENDED
+
+    def end(self, ending: errors.Ending) -> list[Command]:
+        """The gateway ends the session; a second call changes nothing."""
+        if self.phase is not Phase.RELAYING:
+            return []
+        self.phase = Phase.ENDING
+        self._note("gateway", ending.code, ending.reason)
+        commands: list[Command] = [Divert()]
+        for side, told in zip(_SIDES, (ending.to_client, ending.to_upstream), strict=True):
+            if told is None:
+                commands += self._abort(side)
+            else:
+                commands += self._tell(side, *told)
+        return [*commands, Deadline(self._close_timeout)]
+
+    def diverted(self, side: Side, data: bytes) -> list[Command]:
+        """Bytes of a session that is ending: the rest of a frame under way, an answer, or noise."""
+        if self.phase is not Phase.ENDING:
+            return []
+        scanner = self.scanners[side]
+        rest = scanner.left
+        if not self._broken & (1 << side):
+            cut = scanner.feed(data)
+            if cut is not None and cut.violation is not None:
+                self._broken |= 1 << side
+        commands: list[Command] = []
+        pending = self._pending_close
+        if pending is not None and side.other in pending:
+            if rest:
+                commands.append(Send(side.other, data[:rest]))
+            if len(data) >= rest:
+                commands += self._send_close(side.other, pending.pop(side.other))
+        answered = scanner.close is not None and self._told & (1 << side)
+        if answered:
+            commands += self._close(side)
+        return commands
+
+    def overdue(self) -> list[Command]:
+        """The last deadline is over: whoever is left has had time enough."""
+        if self.phase is Phase.RELAYING and all(scanner.close for scanner in self.scanners):
+            return self._close_both()
+        self.phase = Phase.CLOSED
+        return [Abort(side) for side in _SIDES]
+
+    # Decisions ---------------------------------------------------------------------------------
+
+    def _note(self, initiator: str, code: int | None, reason: str) -> None:
+        """Keeps how the end began; whatever follows is a consequence."""
+        if self.initiator is None:
+            self.initiator = initiator
+            self.code = code
+            self.reason = reason
+
+    def _close_passed(self, side: Side) -> list[Command]:
+        answered = self.scanners[side.other].close is not None or self._told & (1 << side)
+        if not answered:
+            return [Deadline(self._close_timeout)]
+        if self._eof & (1 << Side.UPSTREAM):
+            return self._close_both()
+        # Towards the client we are the server, which closes first; the upstream closes itself.
+        return [*self._close(Side.CLIENT), Deadline(LINGER)]
+
+    def _tell(self, side: Side, code: int, reason: str) -> list[Command]:
+        """A Close frame of ours to a leg, now or at the end of the frame under way."""
+        source = self.scanners[side.other]
+        bit = 1 << side
+        if self._closing & bit:
+            return []
+        if source.close is not None:
+            return self._close(side)
+        frame = close_frame(code, reason, masked=side is Side.UPSTREAM)
+        if not source.left:
+            return self._send_close(side, frame)
+        if self._eof & (1 << side.other):
+            return self._close(side)  # The rest of that frame will never come.
+        if self._pending_close is None:
+            self._pending_close = {}
+        self._pending_close[side] = frame
+        return []
+
+    def _send_close(self, side: Side, frame: bytes) -> list[Command]:
+        self._told |= 1 << side
+        commands: list[Command] = [Send(side, frame)]
+        if self._eof & (1 << side) or self.scanners[side].close is not None:
+            return commands + self._close(side)
+        if self._broken & (1 << side):
+            # Its answer cannot be recognised any more: FIN, and read until it hangs up.
+            commands.append(Finish(side))
+        return commands
+
+    def _give_up_boundary(self, side: Side) -> list[Command]:
+        """Nothing more comes for `side`: a Close that waits for a frame's end waits in vain."""
+        if self._pending_close is None or side not in self._pending_close:
+            return []
+        del self._pending_close[side]
+        return self._close(side)
+
+    def _close_both(self) -> list[Command]:
+        self.phase = Phase.CLOSED
+        commands = [command for side in _SIDES for command in self._close(side)]
+        return [Divert(), *commands, Deadline(self._close_timeout)]
+
+    def _close(self, side: Side) -> list[Command]:
+        bit = 1 << side
+        if self._closing & bit:
+            return []
+        self._closing |= bit
+        return [Close(side)]
+
+    def _abort(self, side: Side) -> list[Command]:
+        bit = 1 << side
+        if self._closing & bit:
+            return []
+        self._closing |= bit
+        return [Abort(side)]

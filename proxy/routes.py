@@ -1,0 +1,153 @@
+"""Routes, ready for use: which one serves a request, and what it asks of the upstream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.errors import Refused
+from proxy.handshake.client import within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from proxy.config.model import Config, Timeouts, UpstreamTls
+    from proxy.config.model import Route as RouteConfig
+    from proxy.config.values import Target
+    from proxy.handshake.client import Client, Network
+    from proxy.handshake.head import Headers
+
+# The metrics' label before a route is known.
+NO_ROUTE = "none"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One route of the configuration, with what the top level sets for it."""
+
+    name: str
+    host: str | None
+    path: bytes
+    target: Target
+    upstream_tls: UpstreamTls
+    refuse_with: str
+    origins: str | frozenset[bytes] | None
+    allow: tuple[Network, ...] | None
+    deny: tuple[Network, ...]
+    compression: bool
+    timeouts: Timeouts
+
+    @classmethod
+    def of(cls, config: Config, route: RouteConfig) -> Route:
+        """Makes the route that a configuration describes."""
+        origins = route.origins
+        return cls(
+            name=route.name,
+            host=route.host,
+            path=route.path.encode("ascii"),
+            target=route.upstream.target,
+            upstream_tls=route.upstream.tls,
+            refuse_with=route.refuse_with,
+            origins=(
+                frozenset(origin.encode() for origin in origins)
+                if isinstance(origins, tuple)
+                else origins
+            ),
+            allow=route.addresses.allow,
+            deny=route.addresses.deny,
+            compression=route.compression == "passthrough",
+            timeouts=config.timeouts_of(route),
+        )
+
+    def matches(self, path: bytes) -> bool:
+        """Whether a raw path is this route's: its own, or anything below it."""
+        if path == self.path:
+            return True
+        return path.startswith(self.path if self.path.endswith(b"/") else self.path + b"/")
+
+    def upstream_target(self, path: bytes, query: bytes) -> bytes:
+        """The raw target to ask the upstream for.
+
+        A target without a path of its own gets the request's; else its path stands in place of
+        the route's, joined with one `/`.
+        """
+        own = self.target.path
+        if own in {b"", b"/"}:
+            return path + query
+        rest = path[len(self.path) :].lstrip(b"/")
+        if path == self.path:
+            return own + query
+        return own.rstrip(b"/") + b"/" + rest + query
+
+    def check_client(self, client: Client, headers: Headers) -> None:
+        """What needs no secret: the client's address and the page it comes from (RFC 6454).
+
+        Raises:
+            Refused: `address_forbidden` or `origin_forbidden`.
+        """
+        allowed = self.allow is None or within(client.address, self.allow)
+        if not allowed or within(client.address, self.deny):
+            raise Refused("address_forbidden", "This route does not serve your address.")
+        if self.origins is None:
+            return
+        sent = headers.all(b"origin")
+        if sent and (len(sent) > 1 or not self._admits(sent[0].lower(), client, headers)):
+            raise Refused(
+                "origin_forbidden",
+                "This route does not serve pages of that origin; its operator lists the allowed "
+                "ones under 'origins'.",
+            )
+
+    def _admits(self, origin: bytes, client: Client, headers: Headers) -> bool:
+        if isinstance(self.origins, frozenset):
+            return origin in self.origins
+        host = (headers.one(b"host") or b"").lower()
+        schemes = (b"https",) if client.scheme == "https" else (b"http", b"https")
+        return any(origin == scheme + b"://" + host for scheme in schemes)
+
+
+class RouteTable:
+    """All routes, found by host and path."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        # A route for the very host comes before one for a wildcard, that before one for any;
+        # among equals the longer path wins.
+        self._ordered = sorted(routes, key=_precedence)
+
+    @classmethod
+    def of(cls, config: Config) -> RouteTable:
+        """Makes the table that a configuration describes."""
+        return cls(Route.of(config, route) for route in config.routes)
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._ordered)
+
+    def find(self, host: str, path: bytes) -> Route | None:
+        """The route that serves a request.
+
+        Args:
+            host: lower case, without port.
+            path: raw, as it stands in the request line.
+        """
+        for route in self._ordered:
+            if route.matches(path) and _serves(route.host, host):
+                return route
+        return None
+
+
+def _precedence(route: Route) -> tuple[int, int, int]:
+    if route.host is None:
+        rank = 2
+    elif route.host.startswith("*."):
+        rank = 1
+    else:
+        rank = 0
+    return rank, -len(route.host or ""), -len(route.path)
+
+
+def _serves(pattern: str | None, host: str) -> bool:
+    if pattern is None:
+        return True
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:])
+    return host == pattern

@@ -1,0 +1,127 @@
+"""The hot path: bytes from one socket, past the scanner, into the other.
+
+`data_received` is all that happens per chunk. Whatever is not 'pass it on' leaves through the
+scanner's one return value; a session that ends swaps the protocol instead of testing a flag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.relay.scanner import Scanner
+    from proxy.relay.session import Side
+    from proxy.sessions.live import LiveSession
+
+# Bytes that may wait for a slow reader before its peer is no longer read; the resume mark is low
+# enough that the peer is read again before the reader runs dry.
+WRITE_HIGH = 64 * 1024
+WRITE_LOW = 16 * 1024
+
+
+class Leg(asyncio.Protocol):
+    """One socket of a session."""
+
+    __slots__ = (
+        "_peer_write",
+        "_scan",
+        "_session",
+        "_side",
+        "accepted",
+        "accepted_at",
+        "gone",
+        "paused_at",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, session: LiveSession, side: Side, scanner: Scanner) -> None:
+        self._session = session
+        self._side = side
+        self._scan = scanner.feed
+        self._peer_write = _nowhere
+        # Set by connection_lost.
+        self.gone = False
+        # When its reading was paused for a slow peer; None while it is read.
+        self.paused_at: float | None = None
+        # Kept by the sweeper: bytes the kernel had accepted when it last looked, and since when.
+        self.accepted = -1
+        self.accepted_at = 0.0
+
+    def begin(self, transport: asyncio.Transport, peer: asyncio.Transport) -> None:
+        """Takes over a socket; what arrives goes to `peer`."""
+        self.transport = transport
+        self._peer_write = peer.write
+        transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        transport.set_protocol(self)
+
+    @property
+    def session(self) -> LiveSession:
+        return self._session
+
+    @property
+    def side(self) -> Side:
+        return self._side
+
+    def data_received(self, data: bytes) -> None:
+        cut = self._scan(data)
+        if cut is None:
+            self._peer_write(data)
+        else:
+            self._session.apply(self._session.state.cut(self._side, cut))
+
+    def eof_received(self) -> bool:
+        peer = self._session.legs[self._side.other].transport
+        if not (self.transport.can_write_eof() and peer.can_write_eof()):
+            return False  # TLS has no half-close: the transport closes itself.
+        self._session.apply(self._session.state.eof(self._side))
+        return True
+
+    def pause_writing(self) -> None:
+        """This socket's reader is slow: its peer is not read until it has caught up."""
+        peer = self._session.legs[self._side.other]
+        if peer.paused_at is None:
+            peer.paused_at = asyncio.get_running_loop().time()
+            peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        peer = self._session.legs[self._side.other]
+        if peer.paused_at is not None:
+            self._session.paused(peer.side, peer.paused_at)
+            peer.paused_at = None
+            if not peer.gone:
+                peer.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._session.lost(self._side, exc)
+
+
+class DivertedLeg(asyncio.Protocol):
+    """A leg whose session is ending: what arrives is the session's to judge."""
+
+    __slots__ = ("_leg",)
+
+    def __init__(self, leg: Leg) -> None:
+        self._leg = leg
+
+    def data_received(self, data: bytes) -> None:
+        session = self._leg.session
+        session.apply(session.state.diverted(self._leg.side, data))
+
+    def eof_received(self) -> bool:
+        return self._leg.eof_received()
+
+    def pause_writing(self) -> None:
+        self._leg.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._leg.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leg.connection_lost(exc)
+
+
+def _nowhere(data: bytes) -> None:
+    raise RuntimeError(f"{len(data)} bytes arrived before the leg began")

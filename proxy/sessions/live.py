@@ -1,0 +1,197 @@
+"""A live session: the pure `Session` and the two sockets on which its decisions are carried out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from proxy.errors import ENDINGS
+from proxy.relay.session import (
+    Abort,
+    Close,
+    Command,
+    Deadline,
+    Divert,
+    Finish,
+    Send,
+    Session,
+    Side,
+)
+from proxy.sessions.leg import DivertedLeg, Leg
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from proxy.errors import Ending
+    from proxy.logs import Logger
+    from proxy.relay.scanner import Scanner
+    from proxy.sessions.registry import Registry
+
+
+class LiveSession:
+    """Two legs under one decision.
+
+    Args:
+        id: the request id of its handshake; unique among live sessions.
+        route: name of its route.
+        key_id: of the key that opened it.
+        client: address of the client, for the log.
+        upstream: the target, for the log.
+        scanners: of what the client and the upstream send.
+        close_timeout: seconds, see `Session`.
+        write_timeout: seconds a leg may accept nothing while data is pending; None is no limit.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_log",
+        "_loop",
+        "_opened_at",
+        "_registry",
+        "client",
+        "id",
+        "key_id",
+        "legs",
+        "route",
+        "state",
+        "upstream",
+        "write_timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        route: str,
+        key_id: str,
+        client: str,
+        upstream: str,
+        scanners: tuple[Scanner, Scanner],
+        close_timeout: float,
+        write_timeout: float | None,
+        registry: Registry,
+        log: Logger,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.id = id
+        self.route = route
+        self.key_id = key_id
+        self.client = client
+        self.upstream = upstream
+        self.write_timeout = write_timeout
+        self.state = Session(*scanners, close_timeout=close_timeout)
+        self.legs = (Leg(self, Side.CLIENT, scanners[0]), Leg(self, Side.UPSTREAM, scanners[1]))
+        self._registry = registry
+        self._log = log
+        self._loop = loop
+        self._opened_at = loop.time()
+        self._deadline: asyncio.TimerHandle | None = None
+
+    # Life --------------------------------------------------------------------------------------
+
+    def begin(self, client: asyncio.Transport, upstream: asyncio.Transport) -> None:
+        """Takes over both sockets and registers the session; bytes flow from now on."""
+        for leg, transport, peer in zip(
+            self.legs, (client, upstream), (upstream, client), strict=True
+        ):
+            leg.begin(transport, peer)
+        self._registry.add(self)
+        self._log.info("connection_opened", **self._described())
+
+    def end(self, ending: Ending) -> None:
+        """Ends the session for a reason of the gateway's."""
+        self.apply(self.state.end(ending))
+
+    def abort(self) -> None:
+        """Drops both sockets at once."""
+        self.apply(self.state.overdue())
+
+    def lost(self, side: Side, failure: Exception | None) -> None:
+        """A leg's socket is gone."""
+        self.legs[side].gone = True
+        self.legs[side].resume_writing()  # Nobody waits for a socket that is gone.
+        if all(leg.gone for leg in self.legs):
+            self._ended()
+        self.apply(self.state.lost(side, reset=failure is not None))
+
+    def _ended(self) -> None:
+        self.state.gone()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        duration = self._loop.time() - self._opened_at
+        self._registry.remove(self, duration)
+        state = self.state
+        ending = ENDINGS.get(state.reason) if state.initiator == "gateway" else None
+        tell = getattr(self._log, ending.level if ending is not None else "info")
+        sent, received = state.scanners
+        broken = {} if state.violation is None else {"rule": state.violation}
+        tell(
+            "connection_closed",
+            **self._described(),
+            duration_s=round(duration, 3),
+            initiator=state.initiator,
+            code=state.code,
+            reason=state.reason,
+            messages_from_client=sent.messages,
+            messages_from_upstream=received.messages,
+            bytes_from_client=sent.bytes,
+            bytes_from_upstream=received.bytes,
+            **broken,
+        )
+
+    def _described(self) -> dict[str, str]:
+        return {
+            "request_id": self.id,
+            "route": self.route,
+            "key_id": self.key_id,
+            "client": self.client,
+            "upstream": self.upstream,
+        }
+
+    # What the legs report ----------------------------------------------------------------------
+
+    def paused(self, side: Side, since: float) -> None:
+        """Reading from `side` was paused since then and goes on now."""
+        self._registry.totals[self.route].backpressure[side] += self._loop.time() - since
+
+    def apply(self, commands: Sequence[Command]) -> None:
+        """Carries out what the session decided."""
+        for command in commands:
+            match command:
+                case Send(side, data):
+                    self.legs[side].transport.write(data)
+                case Finish(side):
+                    self._finish(self.legs[side].transport)
+                case Close(side):
+                    self.legs[side].transport.close()
+                case Abort(side):
+                    self.legs[side].transport.abort()
+                case Divert():
+                    self._divert()
+                case Deadline(seconds):
+                    self._arm(seconds)
+
+    @staticmethod
+    def _finish(transport: asyncio.Transport) -> None:
+        if transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+
+    def _divert(self) -> None:
+        for leg in self.legs:
+            if not leg.gone and not isinstance(leg.transport.get_protocol(), DivertedLeg):
+                leg.transport.set_protocol(DivertedLeg(leg))
+
+    def _arm(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._loop.call_later(seconds, self._overdue)
+
+    def _overdue(self) -> None:
+        self._deadline = None
+        self.apply(self.state.overdue())
+
+
+def raw(transport: asyncio.BaseTransport) -> asyncio.Transport:
+    """A stream transport as the type it is; asyncio's callbacks promise less."""
+    return cast("asyncio.Transport", transport)
