@@ -1,0 +1,1 @@
+"""Example WebSocket services without any authentication of their own: echo, chat, clock."""

@@ -1,0 +1,305 @@
+"""P87: thousands of handshakes that fail at every stage leave a gateway as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacks.scene import BAD, GOOD, assert_refused, digest, good, refusing_port
+from tests.harness import frames
+from tests.harness.accounts import Accounts, log_faults
+from tests.harness.certificates import Certificates
+from tests.harness.client import Door
+from tests.harness.gateway import Gateway
+from tests.harness.heads import upgrade
+from tests.harness.process import MB, rss, wait_until
+from tests.harness.upstream import Upstream, UpstreamConnection
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+
+HANDSHAKES = 5000
+CONCURRENCY = 8
+COMBINATIONS = list(itertools.product(("uvloop", "asyncio"), ("tcp", "tls")))
+
+HALF = frames.header(frames.BINARY, 1000, mask=frames.MASK) + b"half a frame"
+CLOSE = frames.close_payload(1000)
+
+
+# -- the upstream's part, chosen by the last segment of the path
+
+
+def _never_answer(connection: UpstreamConnection) -> None:
+    connection.keep_listening()
+
+
+def _reset(connection: UpstreamConnection) -> None:
+    connection.reset()
+
+
+def _answer(raw: bytes) -> Callable[[UpstreamConnection], None]:
+    def part(connection: UpstreamConnection) -> None:
+        connection.send(raw)
+
+    return part
+
+
+def _wrong_accept(connection: UpstreamConnection) -> None:
+    head = connection.switching()
+    at = head.index(b"Accept: ") + 8
+    connection.send(head[:at] + b"AAAA" + head[at + 4 :])
+    connection.keep_listening()
+
+
+def _reset_in_session(connection: UpstreamConnection) -> None:
+    connection.send(connection.switching() + frames.header(frames.TEXT, 100) + b"half")
+    connection.read_exactly(1)
+    connection.reset()
+
+
+def _echo(connection: UpstreamConnection) -> None:
+    connection.send(connection.switching())
+    while True:
+        frame = connection.read_frame()
+        connection.send(frames.frame(frame.opcode, frame.payload))
+        if frame.opcode == frames.CLOSE:
+            return
+
+
+PARTS: dict[str, Callable[[UpstreamConnection], None]] = {
+    "never-answers": _never_answer,
+    "resets": _reset,
+    "closes": _answer(b""),
+    "garbage": _answer(b"\x00\xffgarbage\r\n\r\n"),
+    "half-a-line": _answer(b"HTTP/1.1 10"),
+    "wrong-accept": _wrong_accept,
+    "refuses": _answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!"),
+    "half-a-refusal": _answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 300\r\n\r\nno!"),
+    "resets-in-session": _reset_in_session,
+    "echo": _echo,
+}
+
+
+def play(connection: UpstreamConnection) -> None:
+    PARTS[connection.read_request().target.rpartition("/")[2]](connection)
+
+
+# -- the clients' part
+
+
+def half_a_head(door: Door) -> None:
+    door.send(good()[:60]).reset()
+
+
+def half_a_head_and_goodbye(door: Door) -> None:
+    door.send(good()[:60]).close()
+
+
+def no_byte_at_all(door: Door) -> None:
+    door.connect().close()
+
+
+def bad_key(door: Door) -> None:
+    assert_refused(door.ask(upgrade("/app/echo", key=BAD)), 401, "key_unknown")
+
+
+def gone_in_the_middle_of_a_refusal(door: Door) -> None:
+    client = door.send(upgrade("/app/echo", key=BAD))
+    assert client.read_exactly(1) == b"H"
+    client.reset()
+
+
+def gone_before_a_refusal(door: Door) -> None:
+    door.send(upgrade("/app/echo", key=BAD)).close()
+
+
+def gone_while_connecting(door: Door) -> None:
+    door.send(good("/stuck")).reset()
+
+
+def gone_while_dialling(door: Door) -> None:
+    client = door.send(good("/app/never-answers") + frames.masked(frames.TEXT, b"early"))
+    assert not client.is_readable(0.01)
+    client.reset()
+
+
+def finished_while_dialling(door: Door) -> None:
+    client = door.send(good("/app/never-answers"))
+    assert not client.is_readable(0.01)
+    client.close()
+
+
+def refused_port(door: Door) -> None:
+    assert_refused(door.ask(good("/closed")), 502, "upstream_unreachable")
+
+
+def _refused_by(part: str, status: int) -> Callable[[Door], None]:
+    def stage(door: Door) -> None:
+        assert door.ask(good(f"/app/{part}")).status == status
+
+    stage.__name__ = f"upstream_{part.replace('-', '_')}"
+    return stage
+
+
+def reset_after_101(door: Door) -> None:
+    door.open(good("/app/echo")).reset()
+
+
+def reset_in_mid_frame(door: Door) -> None:
+    client = door.open(good("/app/echo"))
+    client.send(HALF)
+    client.reset()
+
+
+def finished_in_mid_frame(door: Door) -> None:
+    client = door.open(good("/app/echo"))
+    client.send(HALF)
+    client.close()
+
+
+def reset_with_an_echo_on_its_way(door: Door) -> None:
+    client = door.open(good("/app/echo"))
+    client.send(frames.masked(frames.BINARY, bytes(100_000)))
+    client.reset()
+
+
+def upstream_resets_in_session(door: Door) -> None:
+    with door.open(good("/app/resets-in-session")) as client:
+        client.send(frames.masked(frames.TEXT, b"go"))
+        client.read_to_end()
+
+
+def protocol_error(door: Door) -> None:
+    with door.open(good("/app/echo")) as client:
+        client.send(frames.frame(frames.TEXT, b"unmasked"))
+        client.expect_close(1002)
+
+
+def clean(door: Door) -> None:
+    with door.open(good("/app/echo")) as client:
+        client.send_text("hello")
+        assert client.read_frame().payload == b"hello"
+        client.send(frames.masked(frames.CLOSE, CLOSE))
+        client.expect_close(1000)
+        client.read_to_end()
+
+
+STAGES: list[Callable[[Door], None]] = [
+    half_a_head,
+    half_a_head_and_goodbye,
+    no_byte_at_all,
+    bad_key,
+    gone_in_the_middle_of_a_refusal,
+    gone_before_a_refusal,
+    gone_while_connecting,
+    gone_while_dialling,
+    finished_while_dialling,
+    refused_port,
+    *(
+        _refused_by(part, 502)
+        for part in ("resets", "closes", "garbage", "half-a-line", "wrong-accept")
+    ),
+    _refused_by("refuses", 403),
+    reset_after_101,
+    reset_in_mid_frame,
+    finished_in_mid_frame,
+    reset_with_an_echo_on_its_way,
+    upstream_resets_in_session,
+    protocol_error,
+    clean,
+]
+
+
+@contextlib.contextmanager
+def full_port() -> Iterator[int]:
+    """A listener whose backlog is full: connecting to it neither succeeds nor fails."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def run(door: Door, count: int) -> None:
+    """`count` handshakes, every stage in turn, a few at a time."""
+
+    def one(stage: Callable[[Door], None]) -> None:
+        try:
+            stage(door)
+        except Exception as error:
+            raise AssertionError(f"{stage.__name__}: {error!r}") from error
+
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        for _ in pool.map(one, itertools.islice(itertools.cycle(STAGES), count)):
+            pass
+
+
+def configuration(upstream: Upstream, closed: int, stuck: int) -> dict[str, Any]:
+    return {
+        "timeouts": {
+            "handshake": "2s",
+            "upstream_connect": "1s",
+            "upstream_handshake": "2s",
+            "close": "800ms",
+            "write": "2s",
+        },
+        "keys": [{"name": "good", "sha256": digest(GOOD)}],
+        "routes": [
+            {"name": "app", "path": "/app", "upstream": upstream.url},
+            {"name": "closed", "path": "/closed", "upstream": f"ws://127.0.0.1:{closed}"},
+            {"name": "stuck", "path": "/stuck", "upstream": f"ws://127.0.0.1:{stuck}"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(("loop", "transport"), COMBINATIONS)
+def test_p87_failures_at_every_stage_leave_nothing_behind(
+    tmp_path: Path, loop: str, transport: str
+) -> None:
+    secure = transport == "tls"
+    certificates = Certificates(tmp_path)
+    server = certificates.server_context() if secure else None
+    client = certificates.client_context() if secure else None
+    with Upstream(play, tls=server) as upstream, refusing_port() as closed, full_port() as stuck:
+        config = configuration(upstream, closed.getsockname()[1], stuck)
+        if secure:
+            config["tls"] = {
+                "certificate": str(certificates.certificate),
+                "private_key": str(certificates.private_key),
+            }
+            config["routes"][0]["upstream"] = {
+                "targets": [upstream.url],
+                "tls": {"ca": str(certificates.authority)},
+            }
+        environment = {"WSKEEPER_EVENT_LOOP": loop}
+        with (
+            Gateway(tmp_path, config, environment=environment) as gateway,
+            Door(gateway.public, client) as door,
+        ):
+            count = HANDSHAKES // len(COMBINATIONS)
+            cold = Accounts(gateway, door.books)
+            run(door, count // 5)  # what is loaded or pooled lazily is there now
+            upstream.forget()
+            assert wait_until(lambda: cold.live() == 0)
+            warm = Accounts(gateway, door.books)
+            warm.open_files = min(warm.open_files, cold.open_files)
+            run(door, count - count // 5)
+            upstream.forget()
+            faults = warm.faults(deadline=10)
+            grown = rss(gateway.pid) - warm.rss
+            if abs(grown) > 5 * MB:
+                faults.append(f"RSS changed by {grown / MB:.1f} MB")
+            assert not faults, "\n".join(faults)
+            assert not upstream.errors, upstream.errors
+            assert gateway.stop() == 0
+        assert not log_faults(gateway.log)[:20]
