@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from proxy.auth.carriers import AMBIGUOUS
 from proxy.errors import Refused
-from proxy.keys.key import PREFIX, digest_of
+from proxy.keys.key import digest_of
+from proxy.keys.secret import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from proxy.keys.fixed import FixedKeys
     from proxy.keys.key import Key
     from proxy.routes import Route
+
+
+_OURS = PREFIX.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +90,4 @@ class Authenticator:
         return Principal(key, strips)
 
     def _is_ours(self, value: bytes) -> bool:
-        return value.startswith(PREFIX) or self._keys.find(digest_of(value)) is not None
+        return value.startswith(_OURS) or self._keys.find(digest_of(value)) is not None

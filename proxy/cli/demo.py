@@ -1,11 +1,110 @@
-"""`wskeeper demo`."""
+"""`wskeeper demo`: the real thing on loopback, with example services and a key to paste."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import secrets
+import socket
+from typing import TYPE_CHECKING, Final
+
 import click
+from aiohttp import web
+
+from backends import chat, clock, echo
+from proxy.cli.running import loop_factory, run
+from proxy.config.model import Config
+from proxy.keys.secret import make_secret
+from proxy.listeners import CannotListen
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_PUBLIC: Final = 8080
+_ADMIN: Final = 8081
+_SERVICES: Final = {
+    "echo": echo.application,
+    "chat": chat.application,
+    "clock": clock.application,
+}
+
+_LINES: Final = """\
+wskeeper demo: three services without authentication, behind a gateway that asks for a key.
+
+  echo    ws://{public}/echo        sends back what you send
+  chat    ws://{public}/chat/room1  what one says, all in the room hear
+  clock   ws://{public}/clock       tells the time every second
+  metrics http://{admin}/metrics
+
+This run's key (gone when it stops):
+
+  {key}
+
+Paste one of these into another terminal:
+
+  .venv/bin/python -m websockets ws://{public}/clock     refused: 401, there is no key
+  websocat -H 'X-Api-Key: {key}' ws://{public}/chat/room1
+  npx wscat -H 'X-Api-Key: {key}' -c ws://{public}/echo
+  .venv/bin/python -c "
+from websockets.sync.client import connect
+with connect('ws://{public}/clock', additional_headers={{'X-Api-Key': '{key}'}}) as ws:
+    for _ in range(3): print(ws.recv())"
+
+Ctrl-C stops everything. What happens is logged below.
+"""
 
 
 @click.command()
 def demo() -> None:
-    """Placeholder."""
-    raise click.ClickException("demo is not built")
+    """Run example services and a gateway on loopback, with a key for this run."""
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_demo())
+    except CannotListen as failure:
+        raise click.ClickException(str(failure)) from None
+
+
+async def _demo() -> None:
+    key = make_secret(secrets.randbelow)
+    async with contextlib.AsyncExitStack() as stack:
+        ports = {
+            name: await stack.enter_async_context(_service(make()))
+            for name, make in _SERVICES.items()
+        }
+        public, admin = (f"127.0.0.1:{_free(port)}" for port in (_PUBLIC, _ADMIN))
+        config = Config.model_validate(
+            {
+                "listen": public,
+                "admin": {"listen": admin},
+                "keys": [{"name": "demo", "secret": key}],
+                "routes": [
+                    {"name": name, "path": f"/{name}", "upstream": f"ws://127.0.0.1:{port}"}
+                    for name, port in ports.items()
+                ],
+            }
+        )
+        click.echo(_LINES.format(public=public, admin=admin, key=key))
+        await run(config)
+
+
+@contextlib.asynccontextmanager
+async def _service(application: web.Application) -> AsyncIterator[int]:
+    """One example service on a port of the system's choice, which is yielded."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _free(wanted: int) -> int:
+    """The wanted port, or another one when somebody has it."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    return wanted

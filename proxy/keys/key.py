@@ -11,9 +11,6 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What a secret of our own making begins with.
-PREFIX = b"wsk_"
-
 
 def digest_of(secret: bytes) -> bytes:
     """The SHA-256 of a secret: all that is kept, compared and looked up."""

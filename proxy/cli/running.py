@@ -1,0 +1,62 @@
+"""Runs a gateway in the foreground until a signal says otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy import logs
+from proxy.app import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.config.model import Config
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Prefers uvloop; WSKEEPER_EVENT_LOOP=asyncio asks for the standard library's loop."""
+    if os.environ.get("WSKEEPER_EVENT_LOOP") != "asyncio":
+        try:
+            import uvloop  # noqa: PLC0415 - absent on some platforms
+        except ImportError:
+            return asyncio.new_event_loop
+        return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+async def run(config: Config) -> None:
+    """Runs a gateway: the first signal drains it, the second ends it at once.
+
+    Raises:
+        CannotListen: an address is taken or may not be used.
+        OSError: a TLS file cannot be used.
+    """
+    log = logs.logger(level=config.log.level, form=config.log.format)
+    logs.bridge_libraries(log)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: _unhandled(log, context))
+    asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, asked.put_nowait, number)
+    gateway = Gateway(config, log, loop)
+    try:
+        await gateway.start()
+        await asked.get()
+        draining = loop.create_task(gateway.drain(), name="drain")
+        again = loop.create_task(asked.get(), name="second signal")
+        await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, again):
+            task.cancel()
+        await asyncio.gather(draining, again, return_exceptions=True)
+    finally:
+        await gateway.close()
+
+
+def _unhandled(log: logs.Logger, context: dict[str, Any]) -> None:
+    """What asyncio could give to nobody; the rest of its context may quote what was received."""
+    log.error("unhandled", message=str(context.get("message")), failure=context.get("exception"))
