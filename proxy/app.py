@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import resource
 import secrets
-import ssl
 import sys
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from cryptography import x509
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from proxy import errors
@@ -29,6 +29,8 @@ from proxy.upstream.dialer import Dialer
 from proxy.upstream.resolver import Resolver
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from proxy.config.model import Config
     from proxy.logs import Logger
 
@@ -179,7 +181,7 @@ class Gateway:
         GCCollector(registry=registry)
         expiry = {}
         if self._tls is not None and self._config.tls is not None:
-            expiry["public"] = _certificate_end(str(self._config.tls.certificate))
+            expiry["public"] = _certificate_end(self._config.tls.certificate)
         registry.register(
             GatewayCollector(
                 [route.name for route in self._config.routes],
@@ -191,12 +193,10 @@ class Gateway:
         return registry
 
 
-def _certificate_end(path: str) -> float:
+def _certificate_end(path: Path) -> float:
     """When the first certificate of a PEM file ends, in seconds since the epoch."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cafile=path)
-    ends = [str(known["notAfter"]) for known in context.get_ca_certs() if "notAfter" in known]
-    return ssl.cert_time_to_seconds(ends[0]) if ends else 0.0
+    leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    return leaf.not_valid_after_utc.timestamp()
 
 
 def _affordable(wanted: int | None, log: Logger) -> int | None:

@@ -43,6 +43,8 @@ def host(text: str) -> str:
         Wrong: it is neither.
     """
     if text.startswith("[") and text.endswith("]"):
+        if "%" in text:
+            raise Wrong("holds an IPv6 zone", "write an address that needs none")
         try:
             return f"[{ipaddress.IPv6Address(text[1:-1])}]"
         except ValueError:

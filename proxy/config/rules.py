@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxy.config import names, targets, values
-from proxy.config.faults import Finding, Wrong
+from proxy.config.faults import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +58,7 @@ def read(reader: Callable[[Any], _T], value: Any) -> _T | None:
     """What `reader` makes of a value, or None when it refuses it."""
     try:
         return reader(value)
-    except (Wrong, TypeError):
+    except (ValueError, TypeError):
         return None
 
 
@@ -75,7 +75,8 @@ def _listeners(data: Data) -> Iterator[Finding]:
         )
     if isinstance(token, str) and 0 < len(token) < SHORT_SECRET:
         yield short(("admin", "token"))
-    if admin_address == public_address and getattr(admin_address, "port", None) != 0:
+    same = admin_address is not None and admin_address == public_address
+    if same and getattr(admin_address, "port", None) != 0:
         yield Finding(
             ("admin", "listen"),
             "is the same address as `listen`",

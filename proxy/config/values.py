@@ -152,9 +152,11 @@ def address(value: object) -> Address:
     """
     example = "write address and port, as in `127.0.0.1:8080`, or `unix:/run/wskeeper.sock`"
     if isinstance(value, int) and not isinstance(value, bool):
-        raise Wrong("names a port alone", _every_address(str(value)))
+        value = str(value)
     if not isinstance(value, str):
         raise Wrong("is not an address", example)
+    if value.isascii() and value.isdigit():
+        raise Wrong("names a port alone", _every_address(value))
     if value.startswith("unix:"):
         return UnixAddress(socket_path(value.removeprefix("unix:")))
     if "://" in value:

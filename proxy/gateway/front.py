@@ -184,7 +184,7 @@ class FrontDoor(asyncio.Protocol):
         try:
             head = _parse(raw)
             if house.plain.serves(head):
-                house.plain.take(self._transport, raw + rest)
+                house.plain.take(self._transport, head, raw, rest)
                 return
             request = house.admission.receive(
                 head,

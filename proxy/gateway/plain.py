@@ -1,9 +1,9 @@
 """Plain HTTP on the public listener: aiohttp's part of it, and every touch of aiohttp's inside.
 
-A request for one of the gateway's own services goes to aiohttp with all its bytes. When the next
-request begins on the same connection, the connection comes back to a front door: balancers send
-their health checks and their clients' upgrades over the same kept-alive connections, and only the
-door judges. (aiohttp is pinned to one minor version for this; tests/integration/test_plain.py
+A request for one of the gateway's own services goes to aiohttp. When the next request begins on
+the same connection, the connection comes back to a front door: balancers send their health checks
+and their clients' upgrades over the same kept-alive connections, and only the door judges. A
+connection whose request had a body is closed behind the answer. (aiohttp is pinned to one minor version for this; tests/integration/test_plain_http.py
 fails loudly when it changes.)
 """
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from proxy.gateway.front import FrontDoor
     from proxy.handshake.head import RequestHead
+
+# Bytes of a next request that wait for the answer to this one; then nothing more is read.
+MAX_EARLY: Final = 64 * 1024
 
 # Seconds an idle connection is kept for the next request.
 KEEP_ALIVE: Final = 75.0
@@ -58,20 +61,32 @@ class PlainHttp:
         """Whether a request is for one of these services."""
         return head.target == self._health_path and b"upgrade" not in head.headers
 
-    def take(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Hands a connection to aiohttp, with what was read from it so far."""
-        handler = _Handler(self, self._server, self._head_size)
+    def take(
+        self, transport: asyncio.Transport, head: RequestHead, raw: bytes, rest: bytes
+    ) -> None:
+        """Hands a connection to aiohttp for one request.
+
+        Args:
+            transport: of the connection.
+            head: the request's, parsed.
+            raw: its head as it came.
+            rest: what arrived behind it.
+        """
+        takes_body = b"transfer-encoding" in head.headers or (
+            head.headers.all(b"content-length") not in ([], [b"0"])
+        )
+        handler = _Handler(self, self._server, self._head_size, takes_body=takes_body)
         transport.set_protocol(handler)
         handler.connection_made(transport)
-        handler.data_received(data)
+        handler.data_received(raw)
+        if rest:
+            handler.data_received(rest)
 
     async def close(self) -> None:
         """Closes the connections that are aiohttp's."""
         await self._server.shutdown(timeout=1.0)
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        if request.raw_path.encode() != self._health_path:
-            return _refusal(Refused("bad_request", "Wait for each answer before the next request."))
         if request.method not in {"GET", "HEAD"}:
             return _refusal(
                 Refused("method_not_allowed", "Ask with GET or HEAD.", (("Allow", "GET, HEAD"),))
@@ -96,11 +111,13 @@ def _refusal(refused: Refused) -> web.Response:
 
 
 class _Handler(RequestHandler):
-    """aiohttp's connection, which lets go of the socket when the next request begins."""
+    """One request in aiohttp's hands; what comes behind it belongs to the next one."""
 
-    __slots__ = ("_plain", "_server")
+    __slots__ = ("_answered", "_next", "_plain", "_server", "_takes_body")
 
-    def __init__(self, plain: PlainHttp, server: web.Server, head_size: int) -> None:
+    def __init__(
+        self, plain: PlainHttp, server: web.Server, head_size: int, *, takes_body: bool
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -111,32 +128,45 @@ class _Handler(RequestHandler):
         )
         self._plain = plain
         self._server = server
+        self._takes_body = takes_body
+        # What arrived behind the request; it waits for the answer.
+        self._next = b""
+        # Set once the answer is written and the connection is to be kept.
+        self._answered = False
 
     def data_received(self, data: bytes) -> None:
-        if self._between_requests():
-            self._return(data)
-        else:
+        if self._takes_body or not self._request_count:
             super().data_received(data)
+            return
+        self._next += data
+        if self._answered:
+            self._return()
+        elif len(self._next) > MAX_EARLY and self.transport is not None:
+            self.transport.pause_reading()
 
-    def _between_requests(self) -> bool:
-        """Whether at least one answer was given whole and nothing of a next request is here."""
-        waiter = self._waiter
-        return (
-            self._request_count > 0
-            and waiter is not None
-            and not waiter.done()
-            and self.transport is not None
-        )
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Writes the answer; then a next request that waits goes back to a door."""
+        if self._takes_body:
+            resp.force_close()
+        answered = await super().finish_response(request, resp, start_time)
+        if resp.keep_alive and self.transport is not None:
+            self._answered = True
+            if self._next:
+                self._return()
+        return answered
 
-    def _return(self, data: bytes) -> None:
-        """Gives the connection, and what just arrived on it, back to a front door."""
+    def _return(self) -> None:
+        """Gives the connection, and what arrived on it, back to a front door."""
         transport = self.transport
         assert transport is not None
         self.keep_alive(False)
         self.transport = None
         self.force_close()
         self._server.connection_lost(self, None)
-        self._plain.door().resume(transport, data)
+        transport.resume_reading()
+        self._plain.door().resume(transport, self._next)
 
     def handle_error(
         self,

@@ -104,7 +104,7 @@ class Client(Peer):
         super().reset()
 
     def read_response(self, within: float | None = None) -> Response:
-        """The answer; a refusal is read until the connection has ended."""
+        """The answer; unless it keeps the connection, it is read until that has ended."""
         if within is not None:
             self.timeout, before = within, self.timeout
             try:
@@ -115,8 +115,11 @@ class Client(Peer):
         if response.status == 101:
             self._books.told("accepted")
             return response
-        tail = self.read_to_end()
         size = response.get("Content-Length")
+        if size is not None and "close" not in (response.get("Connection") or "").lower():
+            response.body = self.read_exactly(int(size))
+            return response
+        tail = self.read_to_end()
         cut = len(tail) if size is None else int(size)
         response.body, response.rest, response.ended = tail[:cut], tail[cut:], True
         if response.code is not None:

@@ -94,6 +94,8 @@ class Gateway:
 
     def _address(self, listener: str) -> tuple[str, int]:
         event = self.wait_for_event("listening", listener=listener, timeout=START_DEADLINE)
+        if event["address"].startswith("unix:"):
+            return event["address"].removeprefix("unix:"), 0
         host, _, port = event["address"].rpartition(":")
         return host.strip("[]"), int(port)
 

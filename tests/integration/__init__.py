@@ -1,0 +1,1 @@
+"""The gateway as a process, with real sockets on both sides."""
