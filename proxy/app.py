@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 # Seconds from the signal until what is left is aborted.
 DRAIN_TIMEOUT: Final = 25.0
 
+# Turns of the event loop that closing sockets may take to be reported.
+_LAST_TURNS: Final = 20
+
 # Files beside the sockets: libraries, the log, the listeners, a margin for what is being accepted.
 _OTHER_FILES: Final = 64
 # Each session has two sockets.
@@ -103,6 +106,7 @@ class Gateway:
         self._public: asyncio.Server | None = None
         self._admin: asyncio.Server | None = None
         self._admin_runner: web.AppRunner | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     def ready(self) -> bool:
         """Whether new sessions are welcome."""
@@ -129,6 +133,12 @@ class Gateway:
         self._log.info(
             "listening", listener="public", address=address_of(self._public, config.listen)
         )
+        self._log.info(
+            "started", routes=len(config.routes), keys=len(self.keys), stop_grace_s=DRAIN_TIMEOUT
+        )
+        self._looking = self._loop.create_task(
+            self._look_for_upstreams(), name="look for upstreams"
+        )
 
     async def drain(self) -> None:
         """Lets nobody in any more and ends every session in good order, within `DRAIN_TIMEOUT`."""
@@ -153,11 +163,30 @@ class Gateway:
         for session in self.registry:
             session.abort()
         self.sweeper.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         await self._resolver.close()
         if self._admin_runner is not None:
             await self._admin_runner.cleanup()
-        await asyncio.sleep(0)  # The loop reports the aborted sockets as lost.
+        for _ in range(_LAST_TURNS):  # The loop has yet to report the aborted sockets as lost.
+            if not self.registry:
+                break
+            await asyncio.sleep(0)
         self._log.info("stopped")
+
+    async def _look_for_upstreams(self) -> None:
+        """Says which upstreams have no address yet; they are asked for again when needed."""
+        for route in self.admission.routes:
+            target = route.target
+            if target.socket_path is not None:
+                continue
+            try:
+                await self._resolver.resolve(target.host, target.port)
+            except OSError as failure:
+                cause = failure.strerror or str(failure)
+                self._log.warning(
+                    "upstream_down", route=route.name, upstream=str(target), cause=cause
+                )
 
     async def _start_admin(self) -> None:
         admin = self._config.admin

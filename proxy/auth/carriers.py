@@ -46,7 +46,7 @@ class HeaderCarrier:
 
     @property
     def header(self) -> bytes:
-        return self.name.replace(b"_", b"-")
+        return self.name.lower().replace(b"_", b"-")
 
     @property
     def challenge(self) -> str:
@@ -54,7 +54,7 @@ class HeaderCarrier:
 
     def claim(self, headers: Headers, is_ours: Callable[[bytes], bool]) -> bytes | None:
         del is_ours
-        values = headers.all(self.name)
+        values = headers.all(self.name.lower())
         if len(values) > 1:
             raise Refused("key_ambiguous", AMBIGUOUS)
         return values[0] if values and values[0] else None
@@ -83,4 +83,4 @@ def carrier_of(config: CarrierConfig) -> Carrier:
     """The carrier that a configuration names."""
     if config.kind == "bearer":
         return BearerCarrier()
-    return HeaderCarrier((config.header or "").lower().encode())
+    return HeaderCarrier((config.header or "").encode())

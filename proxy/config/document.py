@@ -238,14 +238,14 @@ class _Walk:
         return data
 
     def _scalar(self, node: yaml.ScalarNode, where: Where) -> Any:
+        if node.tag in _TEXTS:
+            if node.style is None:
+                self._unquoted.add(where)
+            return node.value
         read = _SCALARS.get(node.tag)
         if read is None:
             self._fault(where, node, "has a YAML tag", "remove it, or put the value in quotes")
             return None
-        if read is _as_text:
-            if node.style is None:
-                self._unquoted.add(where)
-            return node.value
         try:
             return read(self._constructor, node)
         except ValueError:
@@ -263,16 +263,11 @@ class _Walk:
         self._findings.append(Finding(where, problem, mend, line=line))
 
 
-def _as_text(_: SafeConstructor, node: yaml.ScalarNode) -> str:
-    return str(node.value)
-
-
+# No field holds a date.
+_TEXTS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"})
 _SCALARS: dict[str, Callable[[SafeConstructor, yaml.ScalarNode], Any]] = {
     _NULL: SafeConstructor.construct_yaml_null,
     "tag:yaml.org,2002:bool": SafeConstructor.construct_yaml_bool,
     "tag:yaml.org,2002:int": SafeConstructor.construct_yaml_int,
     "tag:yaml.org,2002:float": SafeConstructor.construct_yaml_float,
-    "tag:yaml.org,2002:str": _as_text,
-    # No field holds a date.
-    "tag:yaml.org,2002:timestamp": _as_text,
 }

@@ -124,13 +124,15 @@ def _fields_at(parents: Where) -> list[str]:
     model: type[BaseModel] = Config
     for step in parents:
         if isinstance(step, str):
-            field = model.model_fields[step]
-            model = next(_models_in(field.annotation))
+            model = _section_in(model.model_fields[step].annotation)
     return [str(field.validation_alias or name) for name, field in model.model_fields.items()]
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
+def _section_in(annotation: Any) -> type[BaseModel]:
+    """The section that a field holds, behind `| None`, `tuple[…]` and `Annotated[…]`."""
+    pending = [annotation]
+    while True:
+        found = pending.pop()
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            return found
+        pending += get_args(found)

@@ -87,7 +87,7 @@ class Admission:
         self.total_connections = total_connections
         # Refusals by (route, limit) that a limit caused.
         self.limited: Counter[tuple[str, str]] = Counter()
-        self._routes = routes
+        self.routes = routes
         self._authenticator = authenticator
         self._dialer = dialer
         self._trusted_proxies = trusted_proxies
@@ -121,7 +121,7 @@ class Admission:
         """
         head = request.head
         request.path, request.query = split_target(head.target)
-        route = self._routes.find(host_of(head.headers), request.path)
+        route = self.routes.find(host_of(head.headers), request.path)
         if route is None:
             raise Refused("no_route", "Check the path; the gateway's operator names its routes.")
         request.route = route
@@ -183,6 +183,8 @@ class Admission:
         )
         totals = self.registry.totals[route.name]
         to_upstream, to_client = totals.traffic
+        if request.id in self.registry:  # A trusted proxy used one id for two requests.
+            request.id = self._new_id()
         session = LiveSession(
             id=request.id,
             route=route.name,

@@ -3,8 +3,8 @@
 A request for one of the gateway's own services goes to aiohttp. When the next request begins on
 the same connection, the connection comes back to a front door: balancers send their health checks
 and their clients' upgrades over the same kept-alive connections, and only the door judges. A
-connection whose request had a body is closed behind the answer. (aiohttp is pinned to one minor version for this; tests/integration/test_plain_http.py
-fails loudly when it changes.)
+connection whose request had a body is closed behind the answer. (aiohttp is pinned to one minor
+version for this; tests/integration/test_plain_http.py fails loudly when it changes.)
 """
 
 from __future__ import annotations

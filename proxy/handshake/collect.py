@@ -22,11 +22,13 @@ class HeadCollector:
         limit: bytes of the whole head; one line may take half of them.
     """
 
-    __slots__ = ("_buffer", "_limit")
+    __slots__ = ("_buffer", "_limit", "_line")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
+        # Where the last line begins that has not been measured whole.
+        self._line = 0
 
     @property
     def begun(self) -> bool:
@@ -34,7 +36,7 @@ class HeadCollector:
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Takes the next bytes.
+        """Takes the next bytes; each is looked at once, however small the pieces.
 
         Returns:
             The head, and what arrived behind it; None while it is incomplete.
@@ -50,29 +52,38 @@ class HeadCollector:
             searched = 0
         end = buffer.find(b"\r\n\r\n", searched)
         if end < 0:
-            self._check(bytes(buffer[: self._limit + 1]))
+            self._check_grammar(searched)
+            self._check_size(len(buffer), searched)
             return None
-        head = bytes(buffer[: end + 4])
-        rest = bytes(buffer[end + 4 :])
-        if len(head) > self._limit // 2:
-            self._check_size(head)
+        size = end + 4
+        if size > self._limit // 2:
+            self._check_size(size, searched)
+        head = bytes(buffer[:size])
+        rest = bytes(buffer[size:])
         self._buffer = bytearray()
+        self._line = 0
         return head, rest
 
-    def _check(self, incomplete: bytes) -> None:
+    def _check_grammar(self, searched: int) -> None:
         """Refuses what can no longer become a head, as early as that is known."""
-        if incomplete and not _METHOD_START.match(incomplete):
+        buffer = self._buffer
+        if buffer and buffer != b"\r" and not _METHOD_START.match(buffer):
             raise Refused("bad_request", _NOT_HTTP)
-        if _BARE_LF.search(incomplete, max(0, len(incomplete) - self._limit)):
+        if _BARE_LF.search(buffer, searched, self._limit + 1):
             raise Refused("bad_request", "End every header line with CR LF.")
-        self._check_size(incomplete)
 
-    def _check_size(self, head: bytes) -> None:
-        line_limit = self._limit // 2
-        if len(head) <= line_limit:
-            return
-        first, *others = head.split(b"\r\n")
-        if len(first) > line_limit:
-            raise Refused("target_too_long", _TOO_LONG)
-        if len(head) > self._limit or any(len(line) > line_limit for line in others):
+    def _check_size(self, size: int, searched: int) -> None:
+        """Refuses the first `size` bytes if they, or a line of theirs, are too long."""
+        buffer, line_limit = self._buffer, self._limit // 2
+        while True:
+            end = buffer.find(b"\r\n", max(self._line, searched), size)
+            length = (size - buffer.endswith(b"\r") if end < 0 else end) - self._line
+            if length > line_limit:
+                if self._line == 0:
+                    raise Refused("target_too_long", _TOO_LONG)
+                raise Refused("head_too_large", _TOO_LARGE)
+            if end < 0:
+                break
+            self._line = end + 2
+        if size > self._limit:
             raise Refused("head_too_large", _TOO_LARGE)

@@ -112,7 +112,7 @@ def accepting_to_refuse(headers: Headers, *, request_id: str) -> bytes:
     that offered some and is answered none fails before it reads the Close.
     """
     offered = headers.tokens(b"sec-websocket-protocol")
-    harmless = [name for name in offered if not name.startswith(OUR_SUBPROTOCOL + b".")]
+    harmless = [name for name in offered if not name.lower().startswith(OUR_SUBPROTOCOL + b".")]
     selected = OUR_SUBPROTOCOL if OUR_SUBPROTOCOL in offered else next(iter(harmless), None)
     key = headers.one(b"sec-websocket-key") or b""
     lines = [
