@@ -2,6 +2,7 @@
 #
 #   docker build -t wskeeper .
 #   docker run -p 8080:8080 -v ./wskeeper.yaml:/etc/wskeeper/wskeeper.yaml:ro wskeeper
+#   docker run -p 8080:8080 -e WSKEEPER_CONFIG= wskeeper serve --upstream ws://service:9000/ws
 #   docker run --entrypoint python wskeeper -m backends.echo --listen 0.0.0.0:9001
 #
 # The admin listener stays on the container's loopback until the configuration gives it a token and

@@ -6,8 +6,6 @@ which the gateway puts into `X-Wskeeper-Key-Name` (and lets no client set).
 python -m backends.chat --listen 127.0.0.1:9002
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 

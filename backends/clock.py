@@ -3,8 +3,6 @@
 python -m backends.clock --listen 127.0.0.1:9003
 """
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime

@@ -3,8 +3,6 @@
 python -m backends.echo --listen 127.0.0.1:9001
 """
 
-from __future__ import annotations
-
 from aiohttp import WSMsgType, web
 
 from backends import service

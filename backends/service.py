@@ -1,7 +1,5 @@
 """What the example services share: accepting a WebSocket, where to listen, how to stop."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import signal

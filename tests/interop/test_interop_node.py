@@ -37,17 +37,22 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not os.access(PROJECT, os.W_OK):
         folder = tmp_path_factory.mktemp("npm")
         shutil.copy(PROJECT / "package.json", folder)
-    quietly = ["--no-audit", "--no-fund", "--silent", "--no-package-lock", "--fetch-retries=1"]
+    install = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
+    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     try:
-        subprocess.run(
-            [npm, "install", *quietly],
+        installing = subprocess.run(
+            [*install, *patience],
             cwd=folder,
             capture_output=True,
+            text=True,
             timeout=INSTALL_DEADLINE,
-            check=True,
+            check=False,
         )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as failure:
-        pytest.skip(f"ws is not installed, and npm could not install it (offline?): {failure}")
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm could not install ws within {INSTALL_DEADLINE} s (offline?)")
+    if installing.returncode != 0:
+        reason = next(iter(installing.stderr.splitlines()), "it does not say why")
+        pytest.skip(f"npm could not install ws (offline?): {reason}")
     return folder / "node_modules"
 
 

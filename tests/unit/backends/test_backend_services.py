@@ -18,11 +18,9 @@ from backends import chat, clock, echo, service
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
-asynchronous = pytest.mark.asyncio
 every_service = pytest.mark.parametrize("module", [echo, chat, clock], ids=lambda m: m.__name__)
 
 
-@asynchronous
 @pytest.mark.parametrize("path", ["/", "/ws", "/a/b?c=d"])
 async def test_echo_keeps_text_text_and_binary_binary_at_any_path(aiohttp_client, path):
     client = await aiohttp_client(echo.application())
@@ -38,7 +36,6 @@ async def test_echo_keeps_text_text_and_binary_binary_at_any_path(aiohttp_client
     ]
 
 
-@asynchronous
 async def test_echo_negotiates_compression_when_it_is_offered(aiohttp_client):
     client = await aiohttp_client(echo.application())
     async with client.ws_connect("/", compress=15) as socket:
@@ -47,7 +44,6 @@ async def test_echo_negotiates_compression_when_it_is_offered(aiohttp_client):
         assert not socket.compress
 
 
-@asynchronous
 async def test_echo_takes_a_large_message(aiohttp_client):
     large = os.urandom(1024) * 8 * 1024
     client = await aiohttp_client(echo.application())
@@ -56,7 +52,6 @@ async def test_echo_takes_a_large_message(aiohttp_client):
         assert await socket.receive_bytes() == large
 
 
-@asynchronous
 async def test_everybody_in_a_room_hears_the_speaker_by_key_name(aiohttp_client):
     client = await aiohttp_client(chat.application())
     named = {"X-Wskeeper-Key-Name": "ada"}
@@ -70,7 +65,6 @@ async def test_everybody_in_a_room_hears_the_speaker_by_key_name(aiohttp_client)
         assert await ada.receive_str() == await unnamed.receive_str() == "anonymous: hi"
 
 
-@asynchronous
 async def test_rooms_do_not_hear_each_other(aiohttp_client):
     client = await aiohttp_client(chat.application())
     async with (
@@ -83,7 +77,6 @@ async def test_rooms_do_not_hear_each_other(aiohttp_client):
         assert await elsewhere.receive_str() == "anonymous: said elsewhere"
 
 
-@asynchronous
 async def test_an_empty_room_is_forgotten(aiohttp_client):
     rooms = chat.Chat()
     client = await aiohttp_client(service.application(rooms.join))
@@ -99,7 +92,6 @@ async def test_an_empty_room_is_forgotten(aiohttp_client):
         assert set(rooms.rooms) == {"/next"}
 
 
-@asynchronous
 async def test_clock_pushes_the_time_in_rfc3339(aiohttp_client):
     client = await aiohttp_client(clock.application())
     async with client.ws_connect("/") as socket:
@@ -110,7 +102,6 @@ async def test_clock_pushes_the_time_in_rfc3339(aiohttp_client):
     assert timedelta(seconds=0.9) < second - first < timedelta(seconds=2)
 
 
-@asynchronous
 async def test_clock_answers_a_close_between_two_ticks(aiohttp_client):
     client = await aiohttp_client(clock.application())
     async with client.ws_connect("/") as socket:
@@ -120,7 +111,6 @@ async def test_clock_answers_a_close_between_two_ticks(aiohttp_client):
         assert socket.close_code == 1000
 
 
-@asynchronous
 @every_service
 async def test_stop_says_1001_and_ends_at_once(module):
     process = await asyncio.create_subprocess_exec(
