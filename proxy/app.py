@@ -16,6 +16,7 @@ from proxy import errors
 from proxy.admin.server import application
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.carriers import carrier_of
+from proxy.deadlines import Deadlines
 from proxy.gateway.admission import Admission
 from proxy.gateway.front import House
 from proxy.gateway.plain import PlainHttp
@@ -66,6 +67,7 @@ class Gateway:
         self.sweeper = Sweeper(self.registry, loop)
         self.keys = FixedKeys(config.keys)
         routes = RouteTable.of(config)
+        deadlines = Deadlines(loop)
         self._resolver = Resolver(loop.time)
         self.admission = Admission(
             routes=routes,
@@ -76,12 +78,13 @@ class Gateway:
                     for route in config.routes
                 },
             ),
-            dialer=Dialer(routes, self._resolver, loop.time),
+            dialer=Dialer(routes, self._resolver, deadlines),
             registry=self.registry,
             trusted_proxies=config.trusted_proxies,
             address_header=config.client_address_header.lower().encode("ascii"),
             total_connections=_affordable(config.limits.total_connections, log),
             new_id=lambda: secrets.token_hex(16),
+            deadlines=deadlines,
             log=log,
             loop=loop,
         )
@@ -99,6 +102,7 @@ class Gateway:
             close_timeout=config.timeouts.close,
             unauthenticated=config.limits.unauthenticated,
             secure=self._tls is not None,
+            deadlines=deadlines,
             loop=loop,
         )
         self.metrics = self._metrics()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.auth.carriers import AMBIGUOUS
 from proxy.errors import Refused
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 _OURS = PREFIX.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """A caller who proved to be somebody.
 
     Args:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.auth.authenticator import Authenticator, Principal
+    from proxy.deadlines import Deadlines
     from proxy.handshake.client import Address, Client, Network
     from proxy.handshake.head import RequestHead
     from proxy.logs import Logger
@@ -79,6 +80,7 @@ class Admission:
         address_header: bytes,
         total_connections: int | None,
         new_id: Callable[[], str],
+        deadlines: Deadlines,
         log: Logger,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -93,6 +95,7 @@ class Admission:
         self._trusted_proxies = trusted_proxies
         self._address_header = address_header
         self._new_id = new_id
+        self._deadlines = deadlines
         self._log = log
         self._loop = loop
         # Handshakes between their judgement and their end.
@@ -198,6 +201,7 @@ class Admission:
             close_timeout=route.timeouts.close,
             write_timeout=route.timeouts.write,
             registry=self.registry,
+            deadlines=self._deadlines,
             log=self._log,
             loop=self._loop,
         )

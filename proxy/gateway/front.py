@@ -11,7 +11,6 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refused, close_code_for
-from proxy.gateway.deadlines import Deadlines
 from proxy.gateway.lingering import LINGER, Lingering
 from proxy.handshake.client import peer_address
 from proxy.handshake.collect import HeadCollector
@@ -22,6 +21,7 @@ from proxy.handshake.request import check_handshake
 from proxy.relay.frames import close_frame
 
 if TYPE_CHECKING:
+    from proxy.deadlines import Deadlines
     from proxy.gateway.admission import Admission, HandshakeRequest
     from proxy.gateway.plain import PlainHttp
     from proxy.upstream.dialer import Opened
@@ -55,6 +55,7 @@ class House:
         close_timeout: float,
         unauthenticated: int | None,
         secure: bool,
+        deadlines: Deadlines,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.admission = admission
@@ -64,7 +65,8 @@ class House:
         self.unauthenticated = unauthenticated
         self.secure = secure
         self.loop = loop
-        self.deadlines = Deadlines(head_timeout, FrontDoor.overdue, loop)
+        # Connections whose head is not complete.
+        self.waiting = deadlines.lasting(head_timeout)
         # Sockets that hear their refusal in a Close frame.
         self.closing = 0
         # Transports that were answered and are not gone yet.
@@ -78,8 +80,8 @@ class House:
 
     async def close(self) -> None:
         """Ends what has not become a session: silent connections, handshakes, answered sockets."""
-        for door in self.deadlines.clear():
-            door.abort()
+        for door in self.waiting.clear():
+            door.overdue()
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -108,7 +110,7 @@ class FrontDoor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._began = self._house.deadlines.add(self)
+        self._began = self._house.waiting.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self._collector is None:
@@ -140,11 +142,6 @@ class FrontDoor(asyncio.Protocol):
         else:
             self._transport.abort()
 
-    def abort(self) -> None:
-        """Drops the connection."""
-        self._collector = None
-        self._transport.abort()
-
     def resume(self, transport: asyncio.Transport, data: bytes) -> None:
         """Takes over a kept-alive connection on which a new request begins with `data`."""
         transport.set_protocol(self)
@@ -154,7 +151,7 @@ class FrontDoor(asyncio.Protocol):
     def _leave(self) -> None:
         """The head is complete, or will never be: its deadline is over."""
         self._collector = None
-        self._house.deadlines.discard(self)
+        self._house.waiting.discard(self)
 
     def _hold(self, data: bytes) -> None:
         """Keeps early data for the upstream, in bounds."""
@@ -246,11 +243,11 @@ class FrontDoor(asyncio.Protocol):
         )
         client, upstream = session.legs
         session.begin(self._transport, opened.transport)
-        if opened.rest:
-            upstream.data_received(opened.rest)
+        behind = opened.opening.behind
+        if behind:
+            upstream.data_received(behind)
         if self._early:
             client.data_received(self._early)
-        opened.transport.resume_reading()
         if self._paused:
             self._transport.resume_reading()
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.handshake.head import Headers
 
-    Address = IPv4Address | IPv6Address
-    Network = IPv4Network | IPv6Network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 # A peer on a Unix socket is a process of this machine.
 LOCAL = ip_address("127.0.0.1")
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """The caller of one request.
 
     Args:
@@ -44,10 +44,13 @@ def peer_address(sockname: object) -> Address:
     """The address out of `getpeername()`; an IPv4 address mapped into IPv6 as the IPv4 it is."""
     if not isinstance(sockname, tuple) or not sockname:
         return LOCAL
-    return _plain(ip_address(str(sockname[0]).partition("%")[0]))
+    return _address(str(sockname[0]))
 
 
-def _plain(address: Address) -> Address:
+@lru_cache(maxsize=4096)
+def _address(text: str) -> Address:
+    """Reads an address; an IPv6 zone is cut off, since it may be any text."""
+    address = ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped if mapped is not None else address
 
@@ -76,7 +79,7 @@ def client_of(
     address = peer
     for hop in reversed(headers.tokens(address_header)):
         try:
-            address = _plain(ip_address(_without_port(hop.decode("ascii"))))
+            address = _address(_without_port(hop.decode("ascii")))
         except ValueError:
             break
         if not within(address, trusted_proxies):

@@ -8,8 +8,7 @@ what is sent. Parsing costs what aiohttp's C parser costs and leaves nothing to 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 # RFC 9110 section 5.6.2.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -85,8 +84,7 @@ class Headers:
         return name in self._by_name
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """A request head: `target` is the raw request target, `minor` the x of HTTP/1.x."""
 
     method: bytes
@@ -95,8 +93,7 @@ class RequestHead:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(NamedTuple):
     """A response head."""
 
     status: int

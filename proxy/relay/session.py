@@ -8,7 +8,7 @@ is over:
     RELAYING   bytes pass both ways; also while peers close among themselves
     ENDING     the gateway has said why: whole frames under way are finished, each leg gets its
                Close at a frame boundary, what still arrives is read and dropped
-    CLOSED     nothing more will be sent; the sockets are flushing
+    CLOSED     nothing more will be sent: all is said, or it failed; the sockets are flushing
     ENDED      both sockets are gone
 
 Every command that waits for a peer comes with a `Deadline`; when it is over, `overdue` aborts
@@ -45,6 +45,7 @@ class Side(IntEnum):
 
 _OTHER = (Side.UPSTREAM, Side.CLIENT)
 _SIDES = (Side.CLIENT, Side.UPSTREAM)
+_BOTH = 1 << Side.CLIENT | 1 << Side.UPSTREAM
 
 
 class Phase(Enum):
@@ -114,6 +115,8 @@ class Session:
         "_close_timeout",
         "_closing",
         "_eof",
+        "_finished",
+        "_heard",
         "_pending_close",
         "_told",
         "code",
@@ -134,9 +137,11 @@ class Session:
         # In words for the log, when a peer broke the protocol.
         self.violation: str | None = None
         self._close_timeout = close_timeout
-        # Per side, as bits: FIN or loss seen; Close or Abort commanded; a Close of ours sent;
-        # stream no longer understood.
+        # Per side, as bits: FIN or loss seen; its Close frame acted on; Finish commanded; Close or
+        # Abort commanded; a Close of ours sent; stream no longer understood.
         self._eof = 0
+        self._heard = 0
+        self._finished = 0
         self._closing = 0
         self._told = 0
         self._broken = 0
@@ -150,12 +155,14 @@ class Session:
         commands: list[Command] = []
         if cut.forward:
             commands.append(Send(side.other, cut.forward))
-        seen = self.scanners[side].close
+        bit = 1 << side
+        seen = None if self._heard & bit else self.scanners[side].close
         if seen is not None:
+            self._heard |= bit
             self._note(side.name.lower(), seen.code, seen.reason)
         if cut.violation is not None:
             self.violation = cut.violation
-            self._broken |= 1 << side
+            self._broken |= bit
             commands += self.end(
                 errors.CLIENT_BROKE_PROTOCOL
                 if side is Side.CLIENT
@@ -168,10 +175,15 @@ class Session:
     def eof(self, side: Side) -> list[Command]:
         """FIN from a leg that can still be written to (plain TCP)."""
         self._eof |= 1 << side
+        if self._lingers:
+            return self._close_both()
         if self.phase is not Phase.RELAYING:
-            return [*self._close(side), *self._give_up_boundary(side.other)]
+            # A Close that waits for a frame's end is still delivered to whoever sent FIN.
+            waits = self._pending_close is not None and side in self._pending_close
+            closed = [] if waits else self._close(side)
+            return [*closed, *self._give_up_boundary(side.other)]
         scanner = self.scanners[side]
-        if self._eof == 0b11 or self.scanners[side.other].close is not None:
+        if self._eof == _BOTH or self.scanners[side.other].close is not None:
             # Nothing more can come, or the peer hung up on a Close in place of answering it.
             self._note(side.name.lower(), None, "")
             return self._close_both()
@@ -181,22 +193,25 @@ class Session:
             if scanner.left:
                 return self._close_both()
             told = self._tell(Side.CLIENT, lost.code, lost.reason)
-            return [*told, Finish(Side.CLIENT), Deadline(self._close_timeout)]
+            return [*told, *self._finish(Side.CLIENT), Deadline(self._close_timeout)]
         self._note(side.name.lower(), None, "")
         if scanner.truncated:
             return self._close_both()
-        return [Finish(side.other), Deadline(self._close_timeout)]
+        return [*self._finish(side.other), Deadline(self._close_timeout)]
 
     def lost(self, side: Side, *, reset: bool) -> list[Command]:
         """A leg's socket is gone; `reset` when by RST or an error, not in good order."""
         bit = 1 << side
+        upstream_hung_up = self._lingers and side is Side.UPSTREAM
         self._eof |= bit
         self._closing |= bit
+        if upstream_hung_up:
+            return self._close_both()
+        if self._pending_close is not None:
+            self._pending_close.pop(side, None)
         if self.phase is not Phase.RELAYING:
             return self._give_up_boundary(side.other)
         client_closed, upstream_closed = (scanner.close is not None for scanner in self.scanners)
-        if client_closed and upstream_closed and side is Side.CLIENT:
-            return []  # All is said; the upstream has `LINGER` to hang up first.
         if side is Side.UPSTREAM and not client_closed:
             if not upstream_closed:
                 return self.end(errors.UPSTREAM_LOST)
@@ -252,12 +267,19 @@ class Session:
 
     def overdue(self) -> list[Command]:
         """The last deadline is over: whoever is left has had time enough."""
-        if self.phase is Phase.RELAYING and all(scanner.close for scanner in self.scanners):
+        if self._lingers:
             return self._close_both()
+        self._note("gateway", None, "")
         self.phase = Phase.CLOSED
+        self._closing = _BOTH
         return [Abort(side) for side in _SIDES]
 
     # Decisions ---------------------------------------------------------------------------------
+
+    @property
+    def _lingers(self) -> bool:
+        """Whether all is said and the upstream has `LINGER` to hang up first."""
+        return self.phase is Phase.CLOSED and self._closing != _BOTH
 
     def _note(self, initiator: str, code: int | None, reason: str) -> None:
         """Keeps how the end began; whatever follows is a consequence."""
@@ -273,7 +295,8 @@ class Session:
         if self._eof & (1 << Side.UPSTREAM):
             return self._close_both()
         # Towards the client we are the server, which closes first; the upstream closes itself.
-        return [*self._close(Side.CLIENT), Deadline(LINGER)]
+        self.phase = Phase.CLOSED
+        return [Divert(), *self._close(Side.CLIENT), Deadline(LINGER)]
 
     def _tell(self, side: Side, code: int, reason: str) -> list[Command]:
         """A Close frame of ours to a leg, now or at the end of the frame under way."""
@@ -281,7 +304,9 @@ class Session:
         bit = 1 << side
         if self._closing & bit:
             return []
-        if source.close is not None:
+        if self._told & bit:
+            return []  # Its answer to the first is awaited.
+        if source.close is not None or self._finished & bit:
             return self._close(side)
         frame = close_frame(code, reason, masked=side is Side.UPSTREAM)
         if not source.left:
@@ -300,7 +325,7 @@ class Session:
             return commands + self._close(side)
         if self._broken & (1 << side):
             # Its answer cannot be recognised any more: FIN, and read until it hangs up.
-            commands.append(Finish(side))
+            commands += self._finish(side)
         return commands
 
     def _give_up_boundary(self, side: Side) -> list[Command]:
@@ -314,6 +339,10 @@ class Session:
         self.phase = Phase.CLOSED
         commands = [command for side in _SIDES for command in self._close(side)]
         return [Divert(), *commands, Deadline(self._close_timeout)]
+
+    def _finish(self, side: Side) -> list[Command]:
+        self._finished |= 1 << side
+        return [Finish(side)]
 
     def _close(self, side: Side) -> list[Command]:
         bit = 1 << side

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
+    from proxy.deadlines import DeadlineQueue, Deadlines
     from proxy.errors import Ending
     from proxy.logs import Logger
     from proxy.relay.scanner import Scanner
@@ -43,7 +44,8 @@ class LiveSession:
     """
 
     __slots__ = (
-        "_deadline",
+        "_deadlines",
+        "_due",
         "_log",
         "_loop",
         "_opened_at",
@@ -70,6 +72,7 @@ class LiveSession:
         close_timeout: float,
         write_timeout: float | None,
         registry: Registry,
+        deadlines: Deadlines,
         log: Logger,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -85,7 +88,9 @@ class LiveSession:
         self._log = log
         self._loop = loop
         self._opened_at = loop.time()
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadlines = deadlines
+        # Where its deadline is, while it has one.
+        self._due: DeadlineQueue | None = None
 
     # Life --------------------------------------------------------------------------------------
 
@@ -116,9 +121,7 @@ class LiveSession:
 
     def _ended(self) -> None:
         self.state.gone()
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._disarm()
         duration = self._loop.time() - self._opened_at
         self._registry.remove(self, duration)
         state = self.state
@@ -183,12 +186,18 @@ class LiveSession:
                 leg.transport.set_protocol(DivertedLeg(leg))
 
     def _arm(self, seconds: float) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self._loop.call_later(seconds, self._overdue)
+        self._disarm()
+        self._due = self._deadlines.lasting(seconds)
+        self._due.add(self)
 
-    def _overdue(self) -> None:
-        self._deadline = None
+    def _disarm(self) -> None:
+        if self._due is not None:
+            self._due.discard(self)
+            self._due = None
+
+    def overdue(self) -> None:
+        """The deadline that the session asked for has passed."""
+        self._due = None
         self.apply(self.state.overdue())
 
 

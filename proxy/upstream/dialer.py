@@ -16,8 +16,9 @@ from proxy.handshake.body import unframe
 from proxy.upstream.tls import client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
+    from proxy.deadlines import DeadlineQueue, Deadlines
     from proxy.handshake.head import AnswerHead
     from proxy.routes import Route
     from proxy.upstream.resolver import Resolver
@@ -34,16 +35,19 @@ class Opened:
     """An upstream that has answered.
 
     Args:
-        transport: its socket; reading is paused.
+        opening: its socket's protocol; whoever takes the socket over takes `opening.behind`, the
+            bytes behind the answer, with it.
         answer: the final answer's head.
-        rest: what arrived behind it.
         connected_in: seconds for name, TCP and TLS.
     """
 
-    transport: asyncio.Transport
+    opening: Opening
     answer: AnswerHead
-    rest: bytes
     connected_in: float
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        return self.opening.transport
 
 
 class Opening(asyncio.Protocol):
@@ -51,9 +55,9 @@ class Opening(asyncio.Protocol):
 
     __slots__ = ("_answered", "_body", "_changed", "_closed", "_reader", "_request", "transport")
 
-    transport: asyncio.Transport
+    transport: asyncio.Transport  # Set by connection_made.
 
-    def __init__(self, request: bytes, answered: asyncio.Future[tuple[AnswerHead, bytes]]) -> None:
+    def __init__(self, request: bytes, answered: asyncio.Future[AnswerHead]) -> None:
         self._request = request
         self._answered = answered
         self._reader = AnswerReader()
@@ -76,9 +80,8 @@ class Opening(asyncio.Protocol):
             self._fail(refused)
             return
         if result is not None:
-            self._body = result[1]
-            self._answered.set_result(result)
-            self.transport.pause_reading()
+            head, self._body = result
+            self._answered.set_result(head)
 
     def eof_received(self) -> bool:
         self._hung_up()
@@ -88,10 +91,15 @@ class Opening(asyncio.Protocol):
         del exc
         self._hung_up()
 
+    def abort(self) -> None:
+        """Drops the socket, if there is one yet."""
+        transport = getattr(self, "transport", None)
+        if transport is not None:
+            transport.abort()
+
     async def body(self, headers: AnswerHead) -> bytes:
         """Reads the body of a refusal, until it is complete, long enough, or the socket ends."""
         self._changed = asyncio.Event()
-        self.transport.resume_reading()
         while True:
             body, complete = unframe(headers.headers, self._body)
             if complete or self._closed:
@@ -100,7 +108,8 @@ class Opening(asyncio.Protocol):
             await self._changed.wait()
 
     @property
-    def body_so_far(self) -> bytes:
+    def behind(self) -> bytes:
+        """What came behind the answer's head so far."""
         return self._body
 
     def _keep(self, data: bytes) -> None:
@@ -128,17 +137,15 @@ class Dialer:
     Args:
         routes: whose TLS settings are read now.
         resolver: of their names.
-        clock: seconds, monotonic.
+        deadlines: of connecting and answering.
 
     Raises:
         OSError: a TLS file cannot be used.
     """
 
-    def __init__(
-        self, routes: Iterable[Route], resolver: Resolver, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, routes: Iterable[Route], resolver: Resolver, deadlines: Deadlines) -> None:
         self._resolver = resolver
-        self._clock = clock
+        self._deadlines = deadlines
         self._contexts = {
             route.name: client_context(route.upstream_tls)
             for route in routes
@@ -152,43 +159,40 @@ class Dialer:
             Refused: `upstream_unreachable`, `upstream_invalid` or `upstream_timeout`.
         """
         loop = asyncio.get_running_loop()
-        answered: asyncio.Future[tuple[AnswerHead, bytes]] = loop.create_future()
+        answered: asyncio.Future[AnswerHead] = loop.create_future()
         opening = Opening(request, answered)
-        began = self._clock()
+        began = loop.time()
+        timeouts = route.timeouts
         try:
-            async with asyncio.timeout(route.timeouts.upstream_connect):
+            with self._within(timeouts.upstream_connect, "no connection in time"):
                 await self._connect(loop, route, opening)
-        except TimeoutError:
-            answered.cancel()
-            raise Refused("upstream_timeout", _LATE, cause="no connection in time") from None
+            connected_in = loop.time() - began
+            with self._within(timeouts.upstream_handshake, "no answer in time"):
+                answer = await answered
         except OSError as failure:
-            answered.cancel()
             raise Refused("upstream_unreachable", _UNREACHABLE, cause=_words(failure)) from None
-        connected_in = self._clock() - began
-        transport = opening.transport
-        try:
-            async with asyncio.timeout(route.timeouts.upstream_handshake):
-                answer, rest = await answered
-        except TimeoutError:
-            transport.abort()
-            raise Refused("upstream_timeout", _LATE, cause="no answer in time") from None
-        except BaseException:
-            transport.abort()
-            raise
-        return Opened(transport, answer, rest, connected_in)
+        finally:
+            if not answered.done() or answered.cancelled() or answered.exception() is not None:
+                answered.cancel()
+                opening.abort()
+        return Opened(opening, answer, connected_in)
 
     async def read_refusal(self, opened: Opened, route: Route) -> bytes:
         """The body of an upstream's 4xx or 5xx; its socket is closed afterwards."""
-        opening = opened.transport.get_protocol()
-        assert isinstance(opening, Opening)
-        body = b""
+        opening = opened.opening
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(route.timeouts.close):
-                    body = await opening.body(opened.answer)
-            return body or unframe(opened.answer.headers, opening.body_so_far)[0]
+            with contextlib.suppress(Refused), self._within(route.timeouts.close, "no body"):
+                return await opening.body(opened.answer)
+            return unframe(opened.answer.headers, opening.behind)[0]
         finally:
-            opened.transport.abort()
+            opening.abort()
+
+    def _within(
+        self, seconds: float | None, cause: str
+    ) -> contextlib.AbstractContextManager[object]:
+        if seconds is None:
+            return contextlib.nullcontext()
+        return _Within(self._deadlines.lasting(seconds), cause)
 
     async def _connect(
         self, loop: asyncio.AbstractEventLoop, route: Route, opening: Opening
@@ -219,6 +223,32 @@ class Dialer:
         except BaseException:
             sock.close()
             raise
+
+
+class _Within:
+    """Cancels the current task's wait when time is over, as a refusal with its cause."""
+
+    __slots__ = ("_cause", "_queue", "_task", "_was_overdue")
+
+    def __init__(self, queue: DeadlineQueue, cause: str) -> None:
+        self._queue = queue
+        self._cause = cause
+        self._was_overdue = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._queue.add(self)
+
+    def overdue(self) -> None:
+        self._was_overdue = True
+        self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._queue.discard(self)
+        if self._was_overdue and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise Refused("upstream_timeout", _LATE, cause=self._cause) from None
 
 
 def _words(failure: OSError) -> str:
