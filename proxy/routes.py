@@ -29,6 +29,8 @@ class Route:
     host: str | None
     path: bytes
     target: Target
+    # The target as text, for the log.
+    upstream: str
     upstream_tls: UpstreamTls
     refuse_with: str
     origins: str | frozenset[bytes] | None
@@ -46,6 +48,7 @@ class Route:
             host=route.host,
             path=route.path.encode("ascii"),
             target=route.upstream.target,
+            upstream=str(route.upstream.target),
             upstream_tls=route.upstream.tls,
             refuse_with=route.refuse_with,
             origins=(

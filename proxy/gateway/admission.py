@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ACCEPTED, CLIENT_GONE, UPSTREAM_REFUSED, Refused
 from proxy.handshake.answer import check_switch
-from proxy.handshake.client import client_of
+from proxy.handshake.client import client_of, text_of
 from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
 from proxy.handshake.request import check_handshake, host_of
 from proxy.handshake.target import split_target
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from proxy.routes import Route, RouteTable
     from proxy.sessions.registry import Registry
     from proxy.upstream.dialer import Dialer, Opened
+
+_SUBPROTOCOL: Final = b"sec-websocket-protocol"
+_EXTENSIONS: Final = b"sec-websocket-extensions"
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -178,11 +181,14 @@ class Admission:
         route, principal, headers = request.route, request.principal, request.head.headers
         assert route is not None
         assert principal is not None
+        chosen = opened.answer.headers
+        subprotocols = offered_subprotocols(headers) if _SUBPROTOCOL in chosen else ()
+        offers = route.compression and _EXTENSIONS in chosen
         extensions = check_switch(
             opened.answer,
             key=headers.all(b"sec-websocket-key")[0],
-            subprotocols=offered_subprotocols(headers),
-            extensions=offered_extensions(headers) if route.compression else (),
+            subprotocols=subprotocols,
+            extensions=offered_extensions(headers) if offers else (),
         )
         totals = self.registry.totals[route.name]
         to_upstream, to_client = totals.traffic
@@ -192,8 +198,8 @@ class Admission:
             id=request.id,
             route=route.name,
             key_id=principal.key.id,
-            client=str(request.client.address),
-            upstream=str(route.target),
+            client=text_of(request.client.address),
+            upstream=route.upstream,
             scanners=(
                 Scanner(masked=True, extensions=extensions, traffic=to_upstream),
                 Scanner(masked=False, extensions=extensions, traffic=to_client),
@@ -274,7 +280,7 @@ def _described(request: HandshakeRequest | None, client: str, id: str) -> dict[s
     fields = {"request_id": request.id, "route": NO_ROUTE if route is None else route.name}
     if principal is not None:
         fields["key_id"] = principal.key.id
-    fields["client"] = str(request.client.address)
+    fields["client"] = text_of(request.client.address)
     if principal is not None and route is not None:
-        fields["upstream"] = str(route.target)
+        fields["upstream"] = route.upstream
     return fields

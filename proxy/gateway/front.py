@@ -8,6 +8,7 @@ After the 101 both sockets belong to a session and the door is gone.
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refused, close_code_for
@@ -199,7 +200,7 @@ class FrontDoor(asyncio.Protocol):
         self._early = rest
         self._task = house.loop.create_task(self._open(request), name=f"handshake {request.id}")
         house.tasks.add(self._task)
-        self._task.add_done_callback(house.tasks.discard)
+        self._task.add_done_callback(functools.partial(self._opened, request))
 
     async def _open(self, request: HandshakeRequest) -> None:
         """Step 7 and 8: dials, then answers the client."""
@@ -212,17 +213,22 @@ class FrontDoor(asyncio.Protocol):
             else:
                 self._begin(request, opened)
         except asyncio.CancelledError:
-            admission.note_client_gone(request, client="", id=request.id)
             self._drop(opened)
-            self._transport.abort()
+            raise
         except Refused as refused:
             self._drop(opened)
             self._refuse(refused, request)
         except Exception as failure:  # noqa: BLE001 - an unknown failure is a refusal
             self._drop(opened)
             self._fail(failure, request)
-        finally:
-            self._task = None
+
+    def _opened(self, request: HandshakeRequest, task: asyncio.Task[None]) -> None:
+        """The handshake is over; one that was cancelled, begun or not, had lost its client."""
+        self._house.tasks.discard(task)
+        self._task = None
+        if task.cancelled():
+            self._house.admission.note_client_gone(request, client="", id=request.id)
+            self._transport.abort()
 
     @staticmethod
     def _drop(opened: Opened | None) -> None:

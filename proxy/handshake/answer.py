@@ -101,7 +101,8 @@ def check_switch(
     headers = answer.headers
     if answer.status != 101:
         raise _invalid(f"it answered {answer.status} in place of 101")
-    if [token.lower() for token in headers.tokens(b"upgrade")] != [b"websocket"]:
+    upgrade = headers.one(b"upgrade")
+    if upgrade is None or upgrade.lower() != b"websocket":
         raise _invalid("its 101 does not upgrade to websocket")
     if b"upgrade" not in [token.lower() for token in headers.tokens(b"connection")]:
         raise _invalid("its 101 lacks Connection: Upgrade")
@@ -110,6 +111,8 @@ def check_switch(
     protocol = headers.all(b"sec-websocket-protocol")
     if protocol and (len(protocol) > 1 or protocol[0] not in subprotocols):
         raise _invalid("it chose a subprotocol that was not offered")
+    if b"sec-websocket-extensions" not in headers:
+        return Extensions.NONE
     chosen = [
         token.partition(b";")[0].strip().lower()
         for token in headers.tokens(b"sec-websocket-extensions")

@@ -35,6 +35,12 @@ class Client(NamedTuple):
     scheme: str
 
 
+@lru_cache(maxsize=4096)
+def text_of(address: Address) -> str:
+    """An address as text; formatting one costs more than finding it again."""
+    return str(address)
+
+
 def within(address: Address, networks: Sequence[Network]) -> bool:
     """Whether an address lies in one of the networks."""
     return any(address in network for network in networks)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.handshake.client import text_of
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -24,6 +26,23 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
+
+# What most requests hold and nothing here concerns, so that most headers cost one look.
+_UNSUSPICIOUS: Final = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"host",
+        b"origin",
+        b"pragma",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"user-agent",
+    }
+)
+_NAMED_ANYWAY: Final = frozenset({b"upgrade", b"keep-alive", b"close"})
 
 # Only a trusted proxy may say these.
 _FORWARDING: Final = frozenset(
@@ -85,19 +104,23 @@ def upstream_head(
         compression: False strips the extension offer.
     """
     headers = head.headers
-    named = {token.lower() for token in headers.tokens(b"connection")}
-    lines = [b"GET %b HTTP/1.1" % target]
+    named = {token.lower() for token in headers.tokens(b"connection")} - _NAMED_ANYWAY
+    every = bool(named) or not _UNSUSPICIOUS.isdisjoint(credential_headers)
+    lines = [b"GET " + target + b" HTTP/1.1"]
     for name, lower, sent in headers.lines:
         value = sent
-        if not _travels(lower, named, credential_headers, trusted=client.trusted):
+        if lower in HOP_BY_HOP:
             continue
-        if lower == _EXTENSIONS and not compression:
-            continue
-        if lower == _OFFER and OUR_SUBPROTOCOL in value.lower():
-            value = _without_ours(value)
-            if not value:
+        if every or lower not in _UNSUSPICIOUS:
+            if not _travels(lower, named, credential_headers, trusted=client.trusted):
                 continue
-        lines.append(b"%b: %b" % (name, value))
+            if lower == _EXTENSIONS and not compression:
+                continue
+            if lower == _OFFER and OUR_SUBPROTOCOL in value.lower():
+                value = _without_ours(value)
+                if not value:
+                    continue
+        lines.append(name + b": " + value)
     lines += (b"Connection: Upgrade", b"Upgrade: websocket")
     lines += _forwarding(headers, client)
     lines += ours
@@ -115,9 +138,7 @@ def _travels(
 ) -> bool:
     """Whether a header of the client's reaches the upstream."""
     folded = lower.replace(b"_", b"-") if b"_" in lower else lower
-    if lower in HOP_BY_HOP or folded in credential_headers:
-        return False
-    if folded in _OURS or folded.startswith(_OUR_PREFIX):
+    if folded in credential_headers or folded in _OURS or folded.startswith(_OUR_PREFIX):
         return False
     if not trusted and (folded in _FORWARDING or folded.startswith(_FORWARDING_PREFIX)):
         return False
@@ -128,12 +149,12 @@ def _travels(
 
 def _forwarding(headers: Headers, client: Client) -> list[bytes]:
     """Who is calling, in the field's common headers; a trusted proxy's word is carried on."""
-    peer = str(client.peer).encode()
+    peer = text_of(client.peer).encode()
     chain = b", ".join((*headers.all(b"x-forwarded-for"), peer)) if client.trusted else peer
     told_host = headers.one(b"x-forwarded-host") if client.trusted else None
     return [
         b"X-Forwarded-For: " + chain,
         b"X-Forwarded-Proto: " + client.scheme.encode(),
         b"X-Forwarded-Host: " + (told_host or headers.one(b"host") or b""),
-        b"X-Real-IP: " + str(client.address).encode(),
+        b"X-Real-IP: " + text_of(client.address).encode(),
     ]

@@ -12,17 +12,12 @@ from typing import Final, NamedTuple
 
 # RFC 9110 section 5.6.2.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_FIELD: Final = TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*\r\n"
-_REQUEST: Final = re.compile(
-    rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n((?:" + _FIELD + rb")*)\r\n"
+_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
+_STATUS_LINE: Final = re.compile(
+    rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
 )
-_ANSWER: Final = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n((?:"
-    + _FIELD
-    + rb")*)\r\n"
-)
-_NAME_AND_VALUE: Final = re.compile(rb"(" + TOKEN + rb"):([^\r]*)\r\n")
-
+# One line from its very beginning to its end; what lies between two matches is no header line.
+_FIELD: Final = re.compile(rb"^(" + TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n", re.MULTILINE)
 # Far above what browsers and proxies send (20-40); bounds the work a head can cause.
 MAX_HEADERS: Final = 256
 
@@ -39,9 +34,10 @@ class Headers:
     """Header lines in their order, and found by name.
 
     Args:
-        block: the lines as they came, each ended by CRLF, already matched against the grammar.
+        block: the lines as they came, the last one's CRLF included.
 
     Raises:
+        Malformed: something in it is no header line (RFC 9112 section 5).
         TooManyHeaders: there are more than `MAX_HEADERS`.
     """
 
@@ -50,7 +46,7 @@ class Headers:
     def __init__(self, block: bytes) -> None:
         by_name: dict[bytes, list[bytes]] = {}
         lines = []
-        for name, padded in _NAME_AND_VALUE.findall(block):
+        for name, padded in _FIELD.findall(block):
             value = padded.strip(b" \t")
             lower = name.lower()
             lines.append((name, lower, value))
@@ -58,6 +54,8 @@ class Headers:
                 by_name[lower].append(value)
             else:
                 by_name[lower] = [value]
+        if len(lines) != block.count(b"\n"):
+            raise Malformed("not a header line")
         if len(lines) > MAX_HEADERS:
             raise TooManyHeaders(f"more than {MAX_HEADERS} header lines")
         # (name as sent, name in lower case, value without surrounding blanks).
@@ -78,6 +76,8 @@ class Headers:
         values = self._by_name.get(name)
         if values is None:
             return []
+        if len(values) == 1 and b"," not in values[0]:
+            return values if values[0] else []
         return [token for part in b",".join(values).split(b",") if (token := part.strip(b" \t"))]
 
     def __contains__(self, name: bytes) -> bool:
@@ -106,11 +106,11 @@ def parse_request(head: bytes) -> RequestHead:
     Raises:
         Malformed: it is none by RFC 9112.
     """
-    match = _REQUEST.fullmatch(head)
-    if match is None:
+    line = _REQUEST_LINE.match(head)
+    if line is None or not head.endswith(b"\r\n\r\n"):
         raise Malformed("not a request head")
-    method, target, minor, block = match.groups()
-    return RequestHead(method, target, int(minor), Headers(block))
+    method, target, minor = line.groups()
+    return RequestHead(method, target, int(minor), Headers(head[line.end() : -2]))
 
 
 def parse_answer(head: bytes) -> AnswerHead:
@@ -119,8 +119,7 @@ def parse_answer(head: bytes) -> AnswerHead:
     Raises:
         Malformed: it is none by RFC 9112.
     """
-    match = _ANSWER.fullmatch(head)
-    if match is None:
+    line = _STATUS_LINE.match(head)
+    if line is None or not head.endswith(b"\r\n\r\n"):
         raise Malformed("not a response head")
-    _, status, block = match.groups()
-    return AnswerHead(int(status), Headers(block))
+    return AnswerHead(int(line[1]), Headers(head[line.end() : -2]))

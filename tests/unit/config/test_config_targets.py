@@ -21,8 +21,16 @@ from proxy.config.values import Target
         ("ws://[::1]:9/x", Target("ws", "::1", 9, None, b"/x"), b"[::1]:9"),
         ("ws://[0:0::1]", Target("ws", "::1", 80, None, b""), b"[::1]"),
         ("ws://svc.ns.svc.cluster.local.:9", None, b"svc.ns.svc.cluster.local.:9"),
-        ("ws+unix:/run/x.sock:/t", Target("ws+unix", "localhost", 0, "/run/x.sock", b"/t"), b"localhost"),
-        ("ws+unix:/run/x.sock", Target("ws+unix", "localhost", 0, "/run/x.sock", b""), b"localhost"),
+        (
+            "ws+unix:/run/x.sock:/t",
+            Target("ws+unix", "localhost", 0, "/run/x.sock", b"/t"),
+            b"localhost",
+        ),
+        (
+            "ws+unix:/run/x.sock",
+            Target("ws+unix", "localhost", 0, "/run/x.sock", b""),
+            b"localhost",
+        ),
         ("ws+unix:///x.sock:/", Target("ws+unix", "localhost", 0, "/x.sock", b""), b"localhost"),
     ],
 )

@@ -1,0 +1,109 @@
+"""What the documents tell a reader to type: valid as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from proxy.cli.main import main
+from proxy.config.load import load
+from tests.docs.markdown import PROJECT, Block, Page, pages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = re.compile(r"\bwskeeper ((?:--help|[a-z]+)(?: .*)?)$")
+
+
+def blocks(*languages: str) -> list[object]:
+    return [
+        pytest.param(block, id=f"{document.name}:{block.line}")
+        for document in pages()
+        for block in document.blocks_in(*languages)
+    ]
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_configurations_are_valid_without_a_warning(block: Block, tmp_path: Path):
+    file = tmp_path / "wskeeper.yaml"
+    # Where a page says DIGEST, each key has its own.
+    digests = iter(range(1, 100))
+    file.write_text(re.sub(r"\bDIGEST\b", lambda _: f"{next(digests):063d}f", block.text))
+    named = set(re.findall(r"\$\{(\w+)", block.text))
+    loaded = load(file, environ={name: f"a-long-secret-named-{name}" for name in named})
+    assert loaded.warnings == ()
+
+
+def test_no_document_shows_a_digest_that_anybody_knows_the_key_of():
+    for document in pages():
+        for digest in re.findall(r"\b[0-9a-f]{64}\b", document.text):
+            assert digest not in _guessable(), document.name
+
+
+def _guessable() -> set[str]:
+    import hashlib  # noqa: PLC0415
+
+    words = ["", "abcd", "hello", "secret", "key", "test", "password", "changeme", "your key"]
+    return {hashlib.sha256(word.encode()).hexdigest() for word in words}
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_compiles(block: Block):
+    compile(block.text, "<example>", "exec", dont_inherit=True)
+
+
+@pytest.mark.parametrize("document", pages(), ids=lambda document: document.name)
+def test_commands_and_flags_exist(document: Page):
+    for line in command_lines(document):
+        match = COMMAND.search(line)
+        if match is not None:
+            assert_exists(shlex.split(match[1], comments=True))
+
+
+def command_lines(document: Page) -> list[str]:
+    """Lines of shell, in blocks and in the text; `a && b` and `a; b` taken apart."""
+    shell = [block.text.replace("\\\n", " ") for block in document.blocks_in("sh", "console")]
+    lines = [line for text in shell for line in text.splitlines()]
+    lines += document.spans
+    return [part.strip() for line in lines for part in re.split(r"&&|;|\|", line)]
+
+
+def assert_exists(words: list[str]) -> None:
+    """`words` begin with a command that exists, and hold only flags that it takes."""
+    if words == ["--help"]:
+        return
+    name, *arguments = words
+    assert name in main.commands, words
+    flags = {
+        flag
+        for parameter in main.commands[name].params
+        if isinstance(parameter, click.Option)
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+    }
+    for argument in arguments:
+        if argument.startswith("-"):
+            assert argument.partition("=")[0] in flags | {"--help"}, words
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    for document in pages():
+        for line in command_lines(document):
+            if match := re.match(r"make ([a-z]+)", line):
+                assert match[1] in targets, document.name
+
+
+def test_the_readme_names_every_command():
+    [readme] = [document for document in pages() if document.name == "README.md"]
+    assert set(main.commands) <= set(readme.spans)
+
+
+def test_a_command_that_does_not_exist_is_noticed():
+    with pytest.raises(AssertionError):
+        assert_exists(["conjure"])
+    with pytest.raises(AssertionError):
+        assert_exists(["serve", "--faster"])

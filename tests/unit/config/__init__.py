@@ -1,0 +1,1 @@
+"""The configuration: values, document, environment, rules, loading."""

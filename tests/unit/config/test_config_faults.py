@@ -1,0 +1,392 @@
+"""What each field refuses, and what the fault says: one line of YAML each."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.config.conftest import ConfigFolder
+
+UP = "upstream: 'ws://h'"
+ECHO = f"routes: [{{name: echo, path: /echo, {UP}}}]\n"
+DIGEST = "ab" * 32
+LONG = "0123456789" * 3
+
+
+def route(fields: str) -> str:
+    return f"routes:\n- {{name: echo, path: /echo, {UP}, {fields}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "problem", "mend"),
+    [
+        ("routes: []", "routes", "names no route", "path: /echo"),
+        ("listen: 127.0.0.1:1", "routes", "names no route", "path: /echo"),
+        ("routes: {echo: 1}", "routes", "is not a list", "`- `"),
+        ("routes: [echo]", "routes[0]", "is not a mapping", "indented"),
+        (f"routes: [{{path: /x, {UP}}}]", "routes[0].name", "is missing", "name:"),
+        (f"routes: [{{name: x, {UP}}}]", "routes[0].path", "is missing", "path: /chat"),
+        ("routes: [{name: x, path: /x}]", "routes[0].upstream", "is missing", "ws://"),
+        (
+            "routes: [{name: x, path: /x, upstream: {}}]",
+            "routes[0].upstream.targets",
+            "is missing",
+            "ws://",
+        ),
+        (
+            f"routes: [{{name: none, path: /x, {UP}}}]",
+            "routes[0].name",
+            "is kept for metrics",
+            "another",
+        ),
+        (f"routes: [{{name: a b, path: /x, {UP}}}]", "routes[0].name", "is not a name", "letters"),
+        (f"routes: [{{name: 5, path: /x, {UP}}}]", "routes[0].name", "is read by YAML", "quotes"),
+        (f"routes: [{{name: on, path: /x, {UP}}}]", "routes[0].name", "is read by YAML", "quotes"),
+        (f"routes: [{{name: [x], path: /x, {UP}}}]", "routes[0].name", "is not text", "text"),
+        (f"routes: [{{name: x, path: /.wskeeper, {UP}}}]", "routes[0].path", "is kept", "outside"),
+        (
+            "routes: [{name: x, path: /x, upstream: {targets: []}}]",
+            "routes[0].upstream.targets",
+            "is not a list with",
+            "targets: [",
+        ),
+        (
+            "routes: [{name: x, path: /x, upstream: {targets: [ws://a, ws://b]}}]",
+            "routes[0].upstream.targets",
+            "not built",
+            "keep one",
+        ),
+        (
+            "routes: [{name: x, path: /x, upstream: 5}]",
+            "routes[0].upstream",
+            "is not a mapping",
+            "fields",
+        ),
+        (route("auth: none"), "routes[0].auth", "`auth: none` is not built", "required"),
+        (
+            route("auth: report_only"),
+            "routes[0].auth",
+            "`auth: report_only` is not built",
+            "required",
+        ),
+        (route("auth: requird"), "routes[0].auth", "is not a word", "did you mean `required`?"),
+        (
+            route("http: passthrough"),
+            "routes[0].http",
+            "`http: passthrough` is not built",
+            "refuse",
+        ),
+        (
+            route("refuse_with: teapot"),
+            "routes[0].refuse_with",
+            "is not a word",
+            "`http`, `close` or `auto`",
+        ),
+        (route("compression: on"), "routes[0].compression", "is not a word", "`off`"),
+        (route("origins: https://example.com"), "routes[0].origins", "is neither", "[https://"),
+        (
+            route("origins: [https://example.com/]"),
+            "routes[0].origins[0]",
+            "is more than an origin",
+            "slash",
+        ),
+        (route("origins: [5]"), "routes[0].origins[0]", "is not text", "https://"),
+        (
+            route("addresses: {allow: [10.0.0.1/8]}"),
+            "routes[0].addresses.allow[0]",
+            "behind its prefix",
+            "`10.0.0.0/8`",
+        ),
+        (
+            route("timeouts: {handshake: 1s}"),
+            "routes[0].timeouts.handshake",
+            "one route",
+            "top level",
+        ),
+        (
+            route("timeouts: {close: null}"),
+            "routes[0].timeouts.close",
+            "cannot be `null`",
+            "duration",
+        ),
+        (route("host: '*'"), "routes[0].host", "every host", "host: null"),
+        (route("carriers: []"), "routes[0].carriers", "is empty", "remove the line"),
+        (route("carriers: [bearer, bearer]"), "routes[0].carriers[1]", "twice", "keep one"),
+        (route("carriers: [header: A, header: a]"), "routes[0].carriers[1]", "twice", "keep one"),
+        (route("carriers: [X-Api-Key]"), "routes[0].carriers[0]", "is not a carrier", "- header:"),
+        (route("carriers: [heder: X]"), "routes[0].carriers[0]", "is not a carrier", "`header`?"),
+        (route("carriers: [5]"), "routes[0].carriers[0]", "is not a carrier", "- header:"),
+        (route("carriers: [header]"), "routes[0].carriers[0]", "is not a carrier", "- header:"),
+        (route("carriers: [header: 5]"), "routes[0].carriers[0]", "names no header", "- header:"),
+        (
+            route("carriers: [header: 'A B']"),
+            "routes[0].carriers[0]",
+            "is not a header name",
+            "X-Api-Key",
+        ),
+        (
+            route("carriers: [header: Host]"),
+            "routes[0].carriers[0]",
+            "meaning of its own",
+            "X-Api-Key",
+        ),
+        (
+            route("carriers: [header: Sec-WebSocket-Key]"),
+            "routes[0].carriers[0]",
+            "meaning of its own",
+            "X-Api-Key",
+        ),
+        (
+            route("carriers: [header: Cookie]"),
+            "routes[0].carriers[0]",
+            "`cookie` is not built",
+            "header",
+        ),
+        (
+            route("carriers: [query: key]"),
+            "routes[0].carriers[0]",
+            "`query` is not built",
+            "header",
+        ),
+        (route("carriers: [ticket]"), "routes[0].carriers[0]", "`ticket` is not built", "header"),
+        ("tls: {certificate: a.pem}\n" + ECHO, "tls.private_key", "is missing", "PEM"),
+        (
+            "tls: {certificate: '', private_key: b}\n" + ECHO,
+            "tls.certificate",
+            "names no file",
+            "path",
+        ),
+        (
+            "client_address_header: Forwarded\n" + ECHO,
+            "client_address_header",
+            "is not read",
+            "X-Forwarded-For",
+        ),
+        ("health_path: /echo\n" + ECHO, "health_path", "path of `routes[0]`", "/.wskeeper/ready"),
+        ("health_path: /.wskeeper/ticket\n" + ECHO, "health_path", "is kept", "ready"),
+        ("health_path: /a/../b\n" + ECHO, "health_path", "segment", "path"),
+        ("log: {level: warn}\n" + ECHO, "log.level", "is not a word", "`warning`?"),
+        ("log: {colour: red}\n" + ECHO, "log.colour", "is an unknown field", "`level`, `format`"),
+        (
+            "admin: {listen: '0.0.0.0:1'}\n" + ECHO,
+            "admin.token",
+            "is missing",
+            "WSKEEPER_ADMIN_TOKEN",
+        ),
+        (
+            "admin: {listen: '127.0.0.1:8080'}\n" + ECHO,
+            "admin.listen",
+            "same address",
+            "of its own",
+        ),
+        ("admin: {token: ''}\n" + ECHO, "admin.token", "is empty", "remove"),
+        (
+            "admin: {public_metrics: maybe}\n" + ECHO,
+            "admin.public_metrics",
+            "neither true nor false",
+            "`true`",
+        ),
+        (
+            "admin: {public_metrics: null}\n" + ECHO,
+            "admin.public_metrics",
+            "neither true nor false",
+            "`true`",
+        ),
+        ("admin: {password: x}\n" + ECHO, "admin", "has an unknown field", "`token`"),
+        (
+            "limits: {total_connections: 0}\n" + ECHO,
+            "limits.total_connections",
+            "is too small",
+            "null",
+        ),
+        (
+            "limits: {total_connections: 1.5}\n" + ECHO,
+            "limits.total_connections",
+            "whole number",
+            "digits",
+        ),
+        (
+            "limits: {total_connections: many}\n" + ECHO,
+            "limits.total_connections",
+            "whole number",
+            "digits",
+        ),
+        (
+            "limits: {total_connections: 1" + "0" * 30 + "}\n" + ECHO,
+            "limits.total_connections",
+            "too large",
+            "smaller",
+        ),
+        ("limits: {head_size: 10MiB}\n" + ECHO, "limits.head_size", "out of range", "`1MiB`"),
+        ("limits: {head_size: 100}\n" + ECHO, "limits.head_size", "out of range", "`1KiB`"),
+        (
+            "timeouts: {handshake: null}\n" + ECHO,
+            "timeouts.handshake",
+            "cannot be `null`",
+            "protects",
+        ),
+        ("timeouts: {close: null}\n" + ECHO, "timeouts.close", "cannot be `null`", "protects"),
+        ("timeouts: {write: 0}\n" + ECHO, "timeouts.write", "longer than nothing", "above 0"),
+        (
+            "trusted_proxies: [10.0.0.0/8, x]\n" + ECHO,
+            "trusted_proxies[1]",
+            "`x`",
+            "private_ranges",
+        ),
+        ("keys: [{name: a}]\n" + ECHO, "keys[0]", "neither `secret` nor `sha256`", "sha256sum"),
+        (
+            f"keys: [{{name: a, secret: {LONG}x, sha256: {DIGEST}}}]\n" + ECHO,
+            "keys[0]",
+            "both",
+            "one",
+        ),
+        ("keys: [{name: a, sha256: abc}]\n" + ECHO, "keys[0].sha256", "not a SHA-256", "64"),
+        (
+            f"keys: [{{name: a, sha256: {hashlib.sha256(b'').hexdigest()}}}]\n" + ECHO,
+            "keys[0].sha256",
+            "digest of nothing",
+            "newline",
+        ),
+        ("keys: [{name: a, secret: ''}]\n" + ECHO, "keys[0].secret", "is empty", "set it"),
+        (
+            f"keys: [{{name: a, secret: 1{LONG}}}]\n" + ECHO,
+            "keys[0].secret",
+            "is read by YAML",
+            "quotes",
+        ),
+        (
+            f"keys: [{{name: a, secret: ' {LONG}'}}]\n" + ECHO,
+            "keys[0].secret",
+            "white space",
+            "header",
+        ),
+        (
+            f'keys: [{{name: a, secret: "{LONG}\\x7f"}}]\n' + ECHO,
+            "keys[0].secret",
+            "control character",
+            "header",
+        ),
+        (
+            f"keys: [{{name: a b, sha256: {DIGEST}}}]\n" + ECHO,
+            "keys[0].name",
+            "is not a name",
+            "letters",
+        ),
+        (
+            f"keys: [{{name: a, sha256: {DIGEST}, routes: []}}]\n" + ECHO,
+            "keys[0].routes",
+            "is empty",
+            "null",
+        ),
+        (
+            f"keys: [{{name: a, sha256: {DIGEST}, routes: [nope]}}]\n" + ECHO,
+            "keys[0].routes[0]",
+            "not the name of a route",
+            "`echo`",
+        ),
+        (
+            f"keys: [{{name: a, sha256: {DIGEST}, routes: echo}}]\n" + ECHO,
+            "keys[0].routes",
+            "is not a list",
+            "`- `",
+        ),
+        (
+            f"keys: [{{name: a, sha256: {DIGEST}, metadata: {{x_y: z}}}}]\n" + ECHO,
+            "keys[0].metadata.x_y",
+            "cannot end",
+            "letters",
+        ),
+        (
+            f"keys: [{{name: a, sha256: {DIGEST}, metadata: {{x: 7}}}}]\n" + ECHO,
+            "keys[0].metadata.x",
+            "is read by YAML",
+            "quotes",
+        ),
+        (
+            f'keys: [{{name: a, sha256: {DIGEST}, metadata: {{x: "a\\nb"}}}}]\n' + ECHO,
+            "keys[0].metadata.x",
+            "control character",
+            "remove",
+        ),
+        (
+            f"keys: [{{name: a, sha256: {DIGEST}, metadata: x}}]\n" + ECHO,
+            "keys[0].metadata",
+            "is not a mapping",
+            "fields",
+        ),
+        (
+            f"keys: [{{name: a, sha256: {DIGEST}, nmae: b}}]\n" + ECHO,
+            "keys[0].nmae",
+            "unknown field",
+            "`name`?",
+        ),
+    ],
+)
+def test_a_fault_names_its_place_and_its_mend(
+    folder: ConfigFolder, text: str, path: str, problem: str, mend: str
+) -> None:
+    fault = folder.fault(text)
+    assert fault.path == path
+    assert problem in fault.problem
+    assert mend in fault.mend
+    assert fault.line is not None or path in {"routes", "admin.token"}
+
+
+PLANNED = [
+    "proxy_protocol: true",
+    "workers: 2",
+    "store: 'memory:'",
+    "store_grace: 60s",
+    "metrics: {per_key: true}",
+    "tickets: {ttl: 30s}",
+    "jwt: null",
+    "plugins: []",
+    "keepalive: {interval: 20s}",
+    "max_lifetime: 1h",
+    "drain: {delay: 1s}",
+]
+
+
+@pytest.mark.parametrize("line", PLANNED)
+def test_a_field_of_a_later_version_is_refused_as_such(folder: ConfigFolder, line: str) -> None:
+    fault = folder.fault(f"{ECHO}{line}\n")
+    name = line.partition(":")[0]
+    assert str(fault) == (
+        f"wskeeper.yaml:2: {name}: `{name}` is not built in this version of wskeeper; remove it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("tls: {certificate: a, private_key: b, client_ca: c}\n" + ECHO, "tls.client_ca"),
+        ("admin: {tokens: []}\n" + ECHO, "admin.tokens"),
+        ("admin: {tls: null}\n" + ECHO, "admin.tls"),
+        ("limits: {connections: 5}\n" + ECHO, "limits.connections"),
+        ("timeouts: {idle: 5m}\n" + ECHO, "timeouts.idle"),
+        (f"keys: [{{name: a, sha256: {DIGEST}, limits: {{}}}}]\n" + ECHO, "keys[0].limits"),
+        (route("limits: {}"), "routes[0].limits"),
+        (route("subprotocols: []"), "routes[0].subprotocols"),
+        (route("timeouts: {idle: 5m}"), "routes[0].timeouts.idle"),
+        (
+            "routes: [{name: x, path: /x, upstream: {targets: [ws://a], headers: {}}}]",
+            "routes[0].upstream.headers",
+        ),
+    ],
+)
+def test_so_is_one_within_a_section(folder: ConfigFolder, text: str, path: str) -> None:
+    fault = folder.fault(text)
+    assert fault.path == path
+    assert "is not built in this version" in fault.problem
+
+
+def test_a_number_of_any_length_is_a_fault_like_any_other(folder: ConfigFolder) -> None:
+    number = "0x" + "f" * 5000
+    faults = folder.faults(
+        f"{ECHO}listen: {number}\ntrusted_proxies: [{number}]\n"
+        f"timeouts: {{write: {number}}}\nlimits: {{head_size: {number}}}\n"
+    )
+    assert [fault.line for fault in faults] == [2, 3, 4, 5]

@@ -1,0 +1,148 @@
+"""The files that a configuration names."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from proxy.config.files import check_files
+
+if TYPE_CHECKING:
+    from proxy.config.faults import Fault
+    from tests.unit.config.conftest import ConfigFolder
+
+LISTENER = """\
+routes: [{name: echo, path: /echo, upstream: 'ws://h'}]
+tls:
+  certificate: cert.pem
+  private_key: key.pem
+"""
+UPSTREAM = "routes: [{name: x, path: /x, upstream: {targets: ['wss://h'], tls: {%s}}}]\n"
+
+
+@pytest.fixture(autouse=True)
+def pem_files(folder: ConfigFolder) -> None:
+    """`cert.pem` and `key.pem` belong together, `other.pem` is another key, `both.pem` has both."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(str(folder.path / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(folder.path / "key.pem"))
+    issued.private_key_and_cert_chain_pem.write_to_path(str(folder.path / "both.pem"))
+    authority.issue_cert("h").private_key_pem.write_to_path(str(folder.path / "other.pem"))
+    authority.cert_pem.write_to_path(str(folder.path / "ca.pem"))
+    (folder.path / "empty.pem").write_bytes(b"")
+
+
+def checked(folder: ConfigFolder, text: str) -> list[Fault]:
+    loaded = folder.load(text)
+    return check_files(loaded.config, loaded.places)
+
+
+def test_a_matching_pair_is_no_fault(folder: ConfigFolder) -> None:
+    assert checked(folder, LISTENER) == []
+
+
+@pytest.mark.parametrize(
+    "fields", ["ca: ca.pem", "certificate: both.pem", "certificate: cert.pem, private_key: key.pem"]
+)
+def test_usable_files_for_an_upstream_are_no_fault(folder: ConfigFolder, fields: str) -> None:
+    assert checked(folder, UPSTREAM % fields) == []
+
+
+def test_a_configuration_without_files_has_no_fault_in_them(folder: ConfigFolder) -> None:
+    assert checked(folder, LISTENER.partition("tls")[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("certificate", "private_key", "line", "path", "problem"),
+    [
+        ("absent.pem", "key.pem", 3, "tls.certificate", "cannot be read (No such file"),
+        ("cert.pem", "absent.pem", 4, "tls.private_key", "cannot be read (No such file"),
+        (".", "key.pem", 3, "tls.certificate", "cannot be read (Is a directory"),
+        ("key.pem", "key.pem", 3, "tls.certificate", "holds no PEM certificate"),
+        ("cert.pem", "cert.pem", 4, "tls.private_key", "holds no PEM private key"),
+        ("empty.pem", "key.pem", 3, "tls.certificate", "holds no PEM certificate"),
+        ("cert.pem", "other.pem", 4, "tls.private_key", "is not the key of"),
+    ],
+)
+def test_an_unusable_pair_names_file_and_place(
+    folder: ConfigFolder, certificate: str, private_key: str, line: int, path: str, problem: str
+) -> None:
+    text = LISTENER.replace("cert.pem", certificate).replace(
+        "private_key: key.pem", f"private_key: {private_key}"
+    )
+    [fault] = checked(folder, text)
+    assert (fault.file, fault.line, fault.path) == ("wskeeper.yaml", line, path)
+    assert problem in fault.problem
+    assert str(folder.path) in fault.problem
+
+
+def test_both_files_of_a_pair_are_looked_at(folder: ConfigFolder) -> None:
+    text = LISTENER.replace("cert.pem", "a.pem").replace("key.pem", "b.pem")
+    assert [fault.path for fault in checked(folder, text)] == ["tls.certificate", "tls.private_key"]
+
+
+def test_a_broken_pem_file_is_a_fault(folder: ConfigFolder) -> None:
+    pem = (folder.path / "cert.pem").read_text()
+    (folder.path / "cert.pem").write_text(pem.replace("MII", "!!!", 1))
+    [fault] = checked(folder, LISTENER)
+    assert "cannot be used with" in fault.problem
+
+
+def test_an_encrypted_key_is_a_fault_and_asks_nobody(folder: ConfigFolder) -> None:
+    subprocess.run(
+        [
+            "openssl",
+            "pkey",
+            "-in",
+            "key.pem",
+            "-aes256",
+            "-passout",
+            "pass:x",
+            "-out",
+            "locked.pem",
+        ],
+        check=True,
+        cwd=folder.path,
+        capture_output=True,
+    )
+    [fault] = checked(folder, LISTENER.replace("key.pem", "locked.pem"))
+    assert "is encrypted" in fault.problem
+    assert "openssl pkey" in fault.mend
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "problem"),
+    [
+        ("ca: absent.pem", "ca", "cannot be read"),
+        ("ca: empty.pem", "ca", "holds no certificate"),
+        ("ca: key.pem", "ca", "holds no certificate"),
+        ("certificate: cert.pem", "certificate", "holds no PEM private key"),
+        ("certificate: absent.pem", "certificate", "cannot be read"),
+    ],
+)
+def test_an_upstreams_files_are_looked_at(
+    folder: ConfigFolder, fields: str, path: str, problem: str
+) -> None:
+    [fault] = checked(folder, UPSTREAM % fields)
+    assert fault.path == f"routes[0].upstream.tls.{path}"
+    assert problem in fault.problem
+
+
+def test_the_folder_of_a_socket_must_exist(folder: ConfigFolder) -> None:
+    text = (
+        LISTENER.partition("tls")[0] + "listen: unix:run/a.sock\nadmin: {listen: 'unix:b.sock'}\n"
+    )
+    [fault] = checked(folder, text)
+    assert fault.path == "listen"
+    (folder.path / "run").mkdir()
+    assert checked(folder, text) == []
+
+
+def test_without_places_a_fault_names_no_line(folder: ConfigFolder) -> None:
+    config = folder.load(LISTENER.replace("cert.pem", "absent.pem")).config
+    [fault] = check_files(config)
+    assert (fault.file, fault.line, fault.path) == ("configuration", None, "tls.certificate")

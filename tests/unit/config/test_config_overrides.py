@@ -1,0 +1,131 @@
+"""Flags and `WSKEEPER_*` variables above the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.config.values import TcpAddress, UnixAddress
+
+if TYPE_CHECKING:
+    from tests.unit.config.conftest import ConfigFolder
+
+ECHO = "routes: [{name: echo, path: /echo, upstream: 'ws://127.0.0.1:9001'}]\n"
+KEYS = "keys: [{name: app, sha256: " + "ab" * 32 + "}]\n"
+
+
+def test_a_flag_outranks_a_variable_and_a_variable_the_file(folder: ConfigFolder) -> None:
+    text = ECHO + "listen: 127.0.0.1:1\nadmin: {listen: 127.0.0.1:2}\nlog: {level: error}\n"
+    environ = {
+        "WSKEEPER_LISTEN": "127.0.0.1:3",
+        "WSKEEPER_ADMIN_LISTEN": "127.0.0.1:4",
+        "WSKEEPER_LOG_LEVEL": "DEBUG",
+        "WSKEEPER_ADMIN_TOKEN": "t" * 30,
+    }
+    config = folder.load(text, environ).config
+    assert config.listen == TcpAddress("127.0.0.1", 3)
+    assert config.admin.listen == TcpAddress("127.0.0.1", 4)
+    assert config.admin.token is not None
+    assert config.log.level == "debug"
+    assert folder.load(text, environ, listen="127.0.0.1:5").config.listen == TcpAddress(
+        "127.0.0.1", 5
+    )
+    assert folder.load(text).config.listen == TcpAddress("127.0.0.1", 1)
+
+
+def test_variables_that_are_set_to_nothing_count_as_not_set(folder: ConfigFolder) -> None:
+    environ = dict.fromkeys(
+        ("WSKEEPER_LISTEN", "WSKEEPER_ADMIN_TOKEN", "WSKEEPER_CONFIG", "WSKEEPER_STORE"), ""
+    )
+    assert folder.load(ECHO, environ).config.listen == TcpAddress("127.0.0.1", 8080)
+
+
+def test_the_admin_listener_can_be_switched_off_by_a_variable(folder: ConfigFolder) -> None:
+    assert folder.load(ECHO, {"WSKEEPER_ADMIN_LISTEN": "null"}).config.admin.listen is None
+
+
+def test_a_token_may_come_from_a_file(folder: ConfigFolder) -> None:
+    (folder.path / "token").write_text("t" * 30 + "\n")
+    config = folder.load(ECHO, {"WSKEEPER_ADMIN_TOKEN_FILE": "token"}).config
+    assert config.admin.token is not None
+    assert config.admin.token.get_secret_value() == "t" * 30
+
+
+def test_faults_of_variables_and_flags_name_them(folder: ConfigFolder) -> None:
+    faults = folder.faults(
+        ECHO,
+        {
+            "WSKEEPER_ADMIN_LISTEN": ":1",
+            "WSKEEPER_LOG_LEVEL": "loud",
+            "WSKEEPER_STORE": "memory:",
+            "WSKEEPER_ADMIN_TOKEN": "x",
+            "WSKEEPER_ADMIN_TOKEN_FILE": "y",
+        },
+        listen="8080",
+    )
+    assert sorted(str(fault).partition(": ")[2].split(":")[0] for fault in faults) == [
+        "--listen",
+        "WSKEEPER_ADMIN_LISTEN",
+        "WSKEEPER_ADMIN_TOKEN",
+        "WSKEEPER_LOG_LEVEL",
+        "WSKEEPER_STORE",
+    ]
+    assert {fault.file for fault in faults} == {"environment", "command line"}
+
+
+def test_a_section_that_is_no_mapping_stays_a_fault_beside_its_variable(
+    folder: ConfigFolder,
+) -> None:
+    fault = folder.fault(ECHO + "log: loud\n", {"WSKEEPER_LOG_LEVEL": "debug"})
+    assert (fault.path, fault.problem) == ("log", "is not a mapping")
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "target"),
+    [
+        ("ws://h:9000/ws", "/ws", "ws://h:9000"),
+        ("ws://h:9000/ws/", "/ws", "ws://h:9000"),
+        ("wss://h", "/", "wss://h"),
+    ],
+)
+def test_one_service_needs_no_file(folder: ConfigFolder, url: str, path: str, target: str) -> None:
+    loaded = folder.load(upstream=url)
+    [route] = loaded.config.routes
+    assert (route.name, route.path, str(route.upstream.target)) == ("default", path, target)
+    assert loaded.path is None
+    assert [warning.path for warning in loaded.warnings] == ["keys"]
+
+
+def test_relative_sockets_outside_the_file_lie_in_the_working_directory(
+    folder: ConfigFolder,
+) -> None:
+    config = folder.load(
+        environ={"WSKEEPER_ADMIN_LISTEN": "unix:admin.sock"},
+        listen="unix:a.sock",
+        upstream="ws+unix:b.sock:/ws",
+    ).config
+    assert config.listen == UnixAddress(str(folder.path / "a.sock"))
+    assert config.admin.listen == UnixAddress(str(folder.path / "admin.sock"))
+    assert config.routes[0].upstream.target.socket_path == str(folder.path / "b.sock")
+
+
+def test_a_file_without_routes_may_stand_beside_one_service(folder: ConfigFolder) -> None:
+    environ = {"WSKEEPER_CONFIG": "wskeeper.yaml"}
+    config = folder.load(KEYS, environ, upstream="ws://h/ws").config
+    assert (config.keys[0].name, config.routes[0].name) == ("app", "default")
+
+
+def test_a_file_with_routes_may_not(folder: ConfigFolder) -> None:
+    fault = folder.fault(ECHO, {"WSKEEPER_CONFIG": "wskeeper.yaml"}, upstream="ws://h/ws")
+    assert fault.path == "--upstream"
+    assert "routes of wskeeper.yaml" in fault.problem
+
+
+def test_a_wrong_service_is_the_only_fault(folder: ConfigFolder) -> None:
+    fault = folder.fault(upstream="http://h")
+    assert (fault.file, fault.path) == ("command line", "--upstream")
+
+
+def test_a_service_under_a_reserved_path_is_blamed_on_the_flag(folder: ConfigFolder) -> None:
+    assert folder.fault(upstream="ws://h/.wskeeper/x").path == "--upstream"

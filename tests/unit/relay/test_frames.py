@@ -1,0 +1,38 @@
+"""Frames of our own making, and the codes that may travel."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.relay.frames import close_code_may_travel, close_frame, unmask
+from tests.harness import frames
+from tests.unit.relay.wire import FORBIDDEN_CODES, TRAVELLING_CODES
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("reason", ["", "draining", "x" * 123])
+def test_our_close_frame_reads_as_one(*, masked: bool, reason: str) -> None:
+    buffer = bytearray(close_frame(1001, reason, masked=masked))
+    frame = frames.take(buffer)
+    assert frame is not None
+    assert not buffer
+    assert (frame.opcode, frame.fin, frame.rsv) == (frames.CLOSE, True, 0)
+    assert (frame.close_code, frame.close_reason) == (1001, reason)
+    assert (frame.mask is not None) is masked
+
+
+@pytest.mark.parametrize("code", TRAVELLING_CODES)
+def test_registered_code_may_travel(code: int) -> None:
+    assert close_code_may_travel(code)
+
+
+@pytest.mark.parametrize("code", FORBIDDEN_CODES)
+def test_other_code_may_not_travel(code: int) -> None:
+    assert not close_code_may_travel(code)
+
+
+@given(st.binary(max_size=125), st.binary(min_size=4, max_size=4))
+def test_unmask_undoes_a_mask(payload: bytes, mask: bytes) -> None:
+    assert unmask(frames.apply_mask(payload, mask), mask) == payload

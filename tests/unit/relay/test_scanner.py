@@ -1,0 +1,448 @@
+"""The scanner: what is well-formed passes untouched, nothing of what is not ever does."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.relay.scanner import CloseSeen, Cut, Extensions, Scanner, Traffic
+from tests.harness import frames
+from tests.unit.relay.wire import (
+    FORBIDDEN_CODES,
+    RSV,
+    TRAVELLING_CODES,
+    Scanned,
+    byte_by_byte,
+    chunk_sizes,
+    chunked,
+    judge,
+    mutated,
+    scan,
+    streams,
+)
+
+MASK = frames.MASK
+Build = Callable[..., bytes]
+
+DIRECTIONS = pytest.mark.parametrize("masked", [True, False], ids=["client", "upstream"])
+
+
+def frame(opcode: int, payload: bytes = b"", *, masked: bool, **fields: object) -> bytes:
+    return frames.frame(opcode, payload, mask=MASK if masked else None, **fields)
+
+
+def ways(raw: bytes, tail: bytes = b"", **how: object) -> list[Scanned]:
+    """A stream read whole, byte by byte, and with a tail behind it."""
+    return [scan([raw], **how), scan(byte_by_byte(raw), **how), scan([raw + tail], **how)]
+
+
+# Frames of every form ------------------------------------------------------------------------
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 0xFFFF, 0x10000, 70_000])
+def test_frame_of_every_length_form_passes(length: int, *, masked: bool) -> None:
+    raw = frame(frames.BINARY, b"\x81" * length, masked=masked)
+    tail = frame(frames.TEXT, b"tail", masked=masked)
+    whole, bytewise, with_tail = ways(raw, tail, masked=masked)
+    for scanned in (whole, bytewise):
+        assert scanned.forwarded == raw
+        assert scanned.violation is None
+        assert scanned.scanner.left == 0
+        assert not scanned.scanner.truncated
+        assert scanned.scanner.messages == 1
+        assert scanned.scanner.bytes == len(raw)
+        assert scanned.traffic.message_bytes == length
+    assert with_tail.forwarded == raw + tail
+    assert with_tail.scanner.messages == 2
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("opcode", [frames.TEXT, frames.BINARY, frames.PING, frames.PONG])
+def test_every_opcode_is_counted_under_its_number(opcode: int, *, masked: bool) -> None:
+    raw = frame(opcode, b"payload", masked=masked)
+    for scanned in ways(raw, masked=masked):
+        assert scanned.forwarded == raw
+        assert scanned.traffic.opcodes == [int(n == opcode) for n in range(16)]
+        assert scanned.scanner.messages == (opcode in {frames.TEXT, frames.BINARY})
+
+
+def test_whole_chunk_of_frames_is_passed_on_as_read() -> None:
+    scanner = Scanner(masked=True, extensions=Extensions.NONE, traffic=Traffic())
+    assert (
+        scanner.feed(frame(frames.TEXT, b"one", masked=True) + frame(frames.PING, masked=True))
+        is None
+    )
+    assert scanner.feed(frame(frames.BINARY, b"x" * 500, masked=True)[:100]) is None
+    assert scanner.left > 0
+    assert scanner.truncated
+
+
+def test_frame_of_the_greatest_length_passes_as_far_as_it_came() -> None:
+    head = frames.header(frames.BINARY, 2**63 - 1)
+    scanner = Scanner(masked=False, extensions=Extensions.NONE, traffic=Traffic())
+    assert scanner.feed(head) is None
+    assert scanner.left == 2**63 - 1
+    assert scanner.feed(b"x" * 1000) is None
+    assert scanner.left == 2**63 - 1001
+
+
+@DIRECTIONS
+def test_header_is_held_until_it_can_be_judged(*, masked: bool) -> None:
+    raw = frame(frames.BINARY, b"x" * 70_000, masked=masked)
+    size = 14 if masked else 10
+    scanner = Scanner(masked=masked, extensions=Extensions.NONE, traffic=Traffic())
+    for byte in byte_by_byte(raw[: size - 1]):
+        assert scanner.feed(byte) == Cut(b"")
+        assert scanner.truncated
+        assert scanner.left == 0
+    assert scanner.feed(raw[size - 1 : size]) == Cut(raw[:size])
+    assert scanner.left == 70_000
+
+
+def test_what_stands_before_a_held_header_travels_at_once() -> None:
+    scanner = Scanner(masked=False, extensions=Extensions.NONE, traffic=Traffic())
+    first = frame(frames.TEXT, b"first", masked=False)
+    assert scanner.feed(first + b"\x82") == Cut(first)
+    assert scanner.feed(b"\x01") == Cut(b"\x82\x01")
+    assert scanner.feed(b"x") is None
+
+
+@DIRECTIONS
+def test_fragments_make_one_message_of_their_sum(*, masked: bool) -> None:
+    raw = b"".join(
+        (
+            frame(frames.TEXT, b"a" * 100, fin=False, masked=masked),
+            frame(frames.PING, b"between", masked=masked),
+            frame(frames.CONTINUATION, b"", fin=False, masked=masked),
+            frame(frames.CONTINUATION, b"b" * 200, masked=masked),
+        )
+    )
+    for scanned in ways(raw, masked=masked):
+        assert scanned.forwarded == raw
+        assert scanned.scanner.messages == 1
+        assert scanned.traffic.message_bytes == 300
+        assert scanned.traffic.opcodes[frames.CONTINUATION] == 2
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025]
+)
+def test_message_is_counted_no_higher_than_its_size_needs(size: int) -> None:
+    by_size = scan([frame(frames.BINARY, bytes(size), masked=False)], masked=False).traffic
+    entry = by_size.messages_by_size.index(1)
+    assert sum(by_size.messages_by_size) == 1
+    assert size <= 2**entry
+    assert size < 3 or size > 2 ** (entry - 1)
+
+
+# Close frames --------------------------------------------------------------------------------
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("code", TRAVELLING_CODES)
+def test_close_frame_is_read_and_passes(code: int, *, masked: bool) -> None:
+    raw = frame(frames.CLOSE, frames.close_payload(code, "that's all"), masked=masked)
+    for scanned in ways(raw, masked=masked):
+        assert scanned.forwarded == raw
+        assert scanned.scanner.close == CloseSeen(code, "that's all")
+        assert scanned.traffic.opcodes[frames.CLOSE] == 1
+
+
+@DIRECTIONS
+def test_close_frame_without_code_passes(*, masked: bool) -> None:
+    raw = frame(frames.CLOSE, masked=masked)
+    for scanned in ways(raw, masked=masked):
+        assert scanned.forwarded == raw
+        assert scanned.scanner.close == CloseSeen(None, "")
+
+
+@DIRECTIONS
+def test_close_reason_that_is_no_text_passes_and_is_shown_harmless(*, masked: bool) -> None:
+    raw = frame(frames.CLOSE, frames.close_payload(1000, b"\xff\xfe" + b"x" * 121), masked=masked)
+    for scanned in ways(raw, masked=masked):
+        assert scanned.forwarded == raw
+        assert scanned.scanner.close == CloseSeen(1000, "\ufffd\ufffd" + "x" * 121)
+
+
+@DIRECTIONS
+def test_close_frame_is_held_until_it_is_whole(*, masked: bool) -> None:
+    before = frame(frames.TEXT, b"before", masked=masked)
+    raw = frame(frames.CLOSE, frames.close_payload(1000, "bye"), masked=masked)
+    scanner = Scanner(masked=masked, extensions=Extensions.NONE, traffic=Traffic())
+    assert scanner.feed(before + raw[:-1]) == Cut(before)
+    assert scanner.close is None
+    assert scanner.truncated
+    assert scanner.feed(raw[-1:]) == Cut(raw)
+    assert scanner.close == CloseSeen(1000, "bye")
+    assert not scanner.truncated
+
+
+def test_first_of_two_close_frames_is_kept() -> None:
+    raw = frame(frames.CLOSE, frames.close_payload(1000, "first"), masked=True)
+    raw += frame(frames.CLOSE, frames.close_payload(4000, "second"), masked=True)
+    for scanned in ways(raw):
+        assert scanned.forwarded == raw
+        assert scanned.scanner.close == CloseSeen(1000, "first")
+
+
+def test_frames_behind_a_close_frame_are_still_judged() -> None:
+    close = frame(frames.CLOSE, masked=True)
+    ping = frame(frames.PING, masked=True)
+    for scanned in (scan([close + ping + b"\x83\x80"]), scan([close, ping, b"\x83\x80"])):
+        assert scanned.forwarded == close + ping
+        assert scanned.violation == "an opcode is reserved"
+
+
+# Extensions ----------------------------------------------------------------------------------
+
+
+@DIRECTIONS
+def test_compressed_message_passes_when_deflate_was_agreed(*, masked: bool) -> None:
+    raw = frame(frames.TEXT, b"\xf2\x48", fin=False, rsv=4, masked=masked)
+    raw += frame(frames.CONTINUATION, b"\xcd\x00", masked=masked)
+    raw += frame(frames.TEXT, b"plain", masked=masked)
+    for scanned in ways(raw, masked=masked, extensions=Extensions.DEFLATE):
+        assert scanned.forwarded == raw
+        assert scanned.violation is None
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("rsv", range(1, 8))
+@pytest.mark.parametrize("opcode", [frames.TEXT, frames.CONTINUATION, frames.PING])
+def test_unknown_extension_may_use_every_bit(rsv: int, opcode: int, *, masked: bool) -> None:
+    raw = (
+        frame(frames.TEXT, b"a", fin=False, masked=masked) if opcode == frames.CONTINUATION else b""
+    )
+    raw += frame(opcode, b"b", rsv=rsv, masked=masked)
+    for scanned in ways(raw, masked=masked, extensions=Extensions.OTHER):
+        assert scanned.forwarded == raw
+        assert scanned.violation is None
+
+
+# Violations, one by one ----------------------------------------------------------------------
+
+BEGUN = functools.partial(frame, opcode=frames.TEXT, payload=b"begun", fin=False)
+LENGTH = "a frame's length is not minimal or has its top bit set"
+RSV_RULE = "RSV bits are set that no agreed extension uses"
+
+
+def header(opcode: int, length: int, *, masked: bool, **fields: object) -> bytes:
+    return frames.header(opcode, length, mask=MASK if masked else None, **fields)
+
+
+VIOLATIONS: dict[str, tuple[Build | None, Build, str, Extensions]] = {}
+
+
+def violation(
+    name: str,
+    bad: Build,
+    rule: str,
+    *,
+    before: Build | None = None,
+    extensions: Extensions = Extensions.NONE,
+) -> None:
+    VIOLATIONS[name] = (before, bad, rule, extensions)
+
+
+for bit in (1, 2, 4):
+    violation(f"rsv-{bit}", functools.partial(frame, opcode=2, rsv=bit), RSV_RULE)
+for bit in (1, 2):
+    violation(
+        f"rsv-{bit}-beside-deflate",
+        functools.partial(frame, opcode=1, rsv=bit),
+        RSV_RULE,
+        extensions=Extensions.DEFLATE,
+    )
+violation(
+    "rsv1-on-a-continuation",
+    functools.partial(frame, opcode=0, rsv=4),
+    RSV_RULE,
+    before=BEGUN,
+    extensions=Extensions.DEFLATE,
+)
+for opcode in (frames.CLOSE, frames.PING, frames.PONG):
+    violation(
+        f"rsv1-on-control-{opcode:x}",
+        functools.partial(frame, opcode=opcode, rsv=4),
+        RSV_RULE,
+        extensions=Extensions.DEFLATE,
+    )
+    violation(
+        f"fragmented-control-{opcode:x}",
+        functools.partial(frame, opcode=opcode, fin=False),
+        "a control frame is fragmented",
+    )
+    violation(
+        f"control-{opcode:x}-of-126-bytes",
+        functools.partial(frame, opcode=opcode, payload=bytes(126)),
+        "a control frame is longer than 125 bytes",
+    )
+    violation(
+        f"control-{opcode:x}-in-64-bit-form",
+        functools.partial(frame, opcode=opcode, payload=b"x", form=64),
+        "a control frame is longer than 125 bytes",
+    )
+for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
+    violation(
+        f"reserved-opcode-{opcode:x}",
+        functools.partial(frame, opcode=opcode, payload=b"x"),
+        "an opcode is reserved",
+    )
+for opcode in (frames.TEXT, frames.BINARY):
+    violation(
+        f"message-{opcode}-inside-another",
+        functools.partial(frame, opcode=opcode, payload=b"x"),
+        "a message begins inside another",
+        before=BEGUN,
+    )
+for fin in (True, False):
+    violation(
+        f"continuation-of-nothing-fin-{fin}",
+        functools.partial(frame, opcode=0, payload=b"x", fin=fin),
+        "a continuation has nothing to continue",
+    )
+for length in (0, 5, 125):
+    violation(
+        f"16-bit-form-for-{length}",
+        functools.partial(header, opcode=2, length=length, form=16),
+        LENGTH,
+    )
+for length in (0, 5, 125, 126, 0xFFFF, 2**63, 2**64 - 1):
+    violation(
+        f"64-bit-form-for-{length:x}",
+        functools.partial(header, opcode=2, length=length, form=64),
+        LENGTH,
+    )
+violation(
+    "close-of-one-byte",
+    functools.partial(frame, opcode=frames.CLOSE, payload=b"\x03"),
+    "a Close frame's payload is one byte",
+)
+for code in FORBIDDEN_CODES:
+    violation(
+        f"close-code-{code}",
+        functools.partial(frame, opcode=frames.CLOSE, payload=frames.close_payload(code, "r")),
+        "a Close frame carries a code that may not travel",
+    )
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_nothing_of_an_offending_frame_travels(name: str, *, masked: bool) -> None:
+    build_before, build_bad, rule, extensions = VIOLATIONS[name]
+    before = frame(frames.TEXT, b"good", masked=masked) + (
+        build_before(masked=masked) if build_before else b""
+    )
+    raw, tail = before + build_bad(masked=masked), frame(frames.TEXT, b"tail", masked=masked)
+    for scanned in ways(raw, tail, masked=masked, extensions=extensions):
+        assert scanned.forwarded == before
+        assert scanned.violation == rule
+        assert scanned.scanner.left == 0
+        assert not scanned.scanner.truncated
+        assert scanned.scanner.close is None
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("opcode", [0, 1, 2, 8, 9, 10])
+def test_frame_of_the_wrong_masking_never_travels(opcode: int, *, masked: bool) -> None:
+    before = frame(frames.TEXT, b"x", fin=opcode != 0, masked=masked)
+    raw, tail = (
+        before + frame(opcode, b"x" * 4, masked=not masked),
+        frame(frames.TEXT, masked=masked),
+    )
+    for scanned in ways(raw, tail, masked=masked):
+        assert scanned.forwarded == before
+        assert scanned.violation == (
+            "a client's frame is not masked" if masked else "a server's frame is masked"
+        )
+
+
+@DIRECTIONS
+def test_offending_first_bytes_are_refused_before_the_header_is_whole(*, masked: bool) -> None:
+    raw = frame(3, bytes(0x10000), masked=masked)
+    assert scan([raw[:2]], masked=masked).violation == "an opcode is reserved"
+
+
+# Random streams ------------------------------------------------------------------------------
+
+directions = st.booleans()
+agreed = st.sampled_from(Extensions)
+
+
+@given(data=st.data(), masked=directions, extensions=agreed, sizes=chunk_sizes)
+def test_well_formed_stream_passes_untouched(
+    data: st.DataObject, *, masked: bool, extensions: Extensions, sizes: list[int]
+) -> None:
+    parts = data.draw(streams(masked=masked, extensions=extensions))
+    raw = b"".join(parts)
+    scanned = scan(chunked(raw, sizes), masked=masked, extensions=extensions)
+    assert scanned.violation is None
+    assert scanned.forwarded == raw
+    assert scanned.scanner.bytes == len(raw)
+    assert not scanned.scanner.truncated
+    _assert_counted(scanned, [_read(part) for part in parts])
+
+
+def _read(part: bytes) -> frames.Frame:
+    found = frames.take(bytearray(part))
+    assert found is not None
+    assert found.raw == part
+    return found
+
+
+def _assert_counted(scanned: Scanned, sent: list[frames.Frame]) -> None:
+    opcodes = Counter(frame.opcode for frame in sent)
+    assert scanned.traffic.opcodes == [opcodes[n] for n in range(16)]
+    data = [frame for frame in sent if frame.opcode < frames.CLOSE]
+    messages = sum(frame.fin for frame in data)
+    assert scanned.scanner.messages == messages == sum(scanned.traffic.messages_by_size)
+    assert scanned.traffic.message_bytes == sum(len(frame.payload) for frame in data)
+    closes = [frame for frame in sent if frame.opcode == frames.CLOSE]
+    assert (scanned.scanner.close is None) is (not closes)
+    if closes:
+        assert scanned.scanner.close is not None
+        assert scanned.scanner.close.code == closes[0].close_code
+
+
+@given(data=st.data(), masked=directions, extensions=agreed, sizes=chunk_sizes)
+def test_mutated_stream_travels_up_to_the_offending_frame(
+    data: st.DataObject, *, masked: bool, extensions: Extensions, sizes: list[int]
+) -> None:
+    raw = data.draw(mutated(data.draw(streams(masked=masked, extensions=extensions))))
+    expected = judge(raw, masked=masked, extensions=extensions)
+    how = {"masked": masked, "extensions": extensions}
+    readings = [scan([raw] if raw else [], **how), scan(chunked(raw, sizes), **how)]
+    if len(raw) < 5000:
+        readings.append(scan(byte_by_byte(raw), **how))
+    for scanned in readings:
+        assert scanned.forwarded == raw[: expected.forward]
+        assert (scanned.violation is not None) is expected.broken
+        assert scanned.violation == readings[0].violation
+        assert scanned.traffic.opcodes == [expected.opcodes[n] for n in range(16)]
+        assert scanned.scanner.messages == len(expected.messages)
+        assert scanned.traffic.message_bytes == sum(expected.messages)
+        if not expected.broken:
+            assert scanned.scanner.left == expected.left
+            assert scanned.scanner.truncated is (expected.left > 0 or expected.forward < len(raw))
+            assert len(raw) - expected.forward <= 130  # a Close frame less a byte
+
+
+@given(raw=st.binary(max_size=200), masked=directions, extensions=agreed, sizes=chunk_sizes)
+def test_any_bytes_are_judged_the_same_in_any_pieces(
+    raw: bytes, *, masked: bool, extensions: Extensions, sizes: list[int]
+) -> None:
+    expected = judge(raw, masked=masked, extensions=extensions)
+    for chunks in (byte_by_byte(raw), list(chunked(raw, sizes))):
+        scanned = scan(chunks, masked=masked, extensions=extensions)
+        assert scanned.forwarded == raw[: expected.forward]
+        assert (scanned.violation is not None) is expected.broken
+
+
+def test_extensions_name_the_bits_they_allow() -> None:
+    assert {each: (each.value[0] >> 4, each.value[1] >> 4) for each in Extensions} == RSV
