@@ -30,6 +30,7 @@ from proxy.upstream.dialer import Dialer
 from proxy.upstream.resolver import Resolver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from proxy.config.model import Config
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 # Seconds from the signal until what is left is aborted.
 DRAIN_TIMEOUT: Final = 25.0
+
+# Request ids drawn from the kernel at a time.
+_IDS_PER_DRAW: Final = 64
 
 # Turns of the event loop that closing sockets may take to be reported.
 _LAST_TURNS: Final = 20
@@ -83,7 +87,7 @@ class Gateway:
             trusted_proxies=config.trusted_proxies,
             address_header=config.client_address_header.lower().encode("ascii"),
             total_connections=_affordable(config.limits.total_connections, log),
-            new_id=lambda: secrets.token_hex(16),
+            new_id=_unguessable_ids(),
             deadlines=deadlines,
             log=log,
             loop=loop,
@@ -224,6 +228,19 @@ class Gateway:
             )
         )
         return registry
+
+
+def _unguessable_ids() -> Callable[[], str]:
+    """Ids of 128 random bits; drawn in batches, since asking the kernel is what costs."""
+    drawn: list[str] = []
+
+    def next_id() -> str:
+        if not drawn:
+            noise = secrets.token_hex(16 * _IDS_PER_DRAW)
+            drawn.extend(noise[at : at + 32] for at in range(0, len(noise), 32))
+        return drawn.pop()
+
+    return next_id
 
 
 def _certificate_end(path: Path) -> float:

@@ -130,7 +130,9 @@ def upstream_head(
 
 def _without_ours(offer: bytes) -> bytes:
     names = (name.strip(b" \t") for name in offer.split(b","))
-    return b", ".join(name for name in names if not name.lower().startswith(OUR_SUBPROTOCOL))
+    return b", ".join(
+        name for name in names if name and not name.lower().startswith(OUR_SUBPROTOCOL)
+    )
 
 
 def _travels(

@@ -62,7 +62,7 @@ class Traffic:
         self.message_bytes = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CloseSeen:
     """A Close frame that passed. `code` is None when it carried none."""
 
@@ -70,7 +70,7 @@ class CloseSeen:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cut:
     """What to do with the chunk just fed, when it is not simply 'pass it on'.
 

@@ -44,6 +44,7 @@ class Side(IntEnum):
 
 
 _OTHER = (Side.UPSTREAM, Side.CLIENT)
+_NAMES = ("client", "upstream")
 _SIDES = (Side.CLIENT, Side.UPSTREAM)
 _BOTH = 1 << Side.CLIENT | 1 << Side.UPSTREAM
 
@@ -57,7 +58,7 @@ class Phase(Enum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Write these bytes to a leg."""
 
@@ -65,33 +66,33 @@ class Send:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finish:
     """Send FIN behind what is pending; the leg stays open for reading."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close:
     """Flush a leg, then close it."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Abort:
     """Drop a leg with all that is pending."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Divert:
     """From now on bytes of both legs come to `Session.diverted`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
     """Call `Session.overdue` in so many seconds, in place of any earlier deadline."""
 
@@ -154,12 +155,12 @@ class Session:
         """The scanner of `side` wants the last chunk treated as `cut` says."""
         commands: list[Command] = []
         if cut.forward:
-            commands.append(Send(side.other, cut.forward))
+            commands.append(Send(_OTHER[side], cut.forward))
         bit = 1 << side
         seen = None if self._heard & bit else self.scanners[side].close
         if seen is not None:
             self._heard |= bit
-            self._note(side.name.lower(), seen.code, seen.reason)
+            self._note(_NAMES[side], seen.code, seen.reason)
         if cut.violation is not None:
             self.violation = cut.violation
             self._broken |= bit
@@ -181,11 +182,11 @@ class Session:
             # A Close that waits for a frame's end is still delivered to whoever sent FIN.
             waits = self._pending_close is not None and side in self._pending_close
             closed = [] if waits else self._close(side)
-            return [*closed, *self._give_up_boundary(side.other)]
+            return [*closed, *self._give_up_boundary(_OTHER[side])]
         scanner = self.scanners[side]
-        if self._eof == _BOTH or self.scanners[side.other].close is not None:
+        if self._eof == _BOTH or self.scanners[_OTHER[side]].close is not None:
             # Nothing more can come, or the peer hung up on a Close in place of answering it.
-            self._note(side.name.lower(), None, "")
+            self._note(_NAMES[side], None, "")
             return self._close_both()
         if side is Side.UPSTREAM and scanner.close is None:
             lost = errors.UPSTREAM_LOST
@@ -194,10 +195,10 @@ class Session:
                 return self._close_both()
             told = self._tell(Side.CLIENT, lost.code, lost.reason)
             return [*told, *self._finish(Side.CLIENT), Deadline(self._close_timeout)]
-        self._note(side.name.lower(), None, "")
+        self._note(_NAMES[side], None, "")
         if scanner.truncated:
             return self._close_both()
-        return [*self._finish(side.other), Deadline(self._close_timeout)]
+        return [*self._finish(_OTHER[side]), Deadline(self._close_timeout)]
 
     def lost(self, side: Side, *, reset: bool) -> list[Command]:
         """A leg's socket is gone; `reset` when by RST or an error, not in good order."""
@@ -210,7 +211,7 @@ class Session:
         if self._pending_close is not None:
             self._pending_close.pop(side, None)
         if self.phase is not Phase.RELAYING:
-            return self._give_up_boundary(side.other)
+            return self._give_up_boundary(_OTHER[side])
         client_closed, upstream_closed = (scanner.close is not None for scanner in self.scanners)
         if side is Side.UPSTREAM and not client_closed:
             if not upstream_closed:
@@ -219,10 +220,10 @@ class Session:
             self.phase = Phase.ENDING
             self._told |= 1 << Side.CLIENT
             return [Divert(), Deadline(self._close_timeout)]
-        self._note(side.name.lower(), None, "")
+        self._note(_NAMES[side], None, "")
         if reset and not (client_closed or upstream_closed):
             self.phase = Phase.CLOSED
-            return self._abort(side.other)
+            return self._abort(_OTHER[side])
         return self._close_both()
 
     def gone(self) -> None:
@@ -255,11 +256,11 @@ class Session:
                 self._broken |= 1 << side
         commands: list[Command] = []
         pending = self._pending_close
-        if pending is not None and side.other in pending:
+        if pending is not None and _OTHER[side] in pending:
             if rest:
-                commands.append(Send(side.other, data[:rest]))
+                commands.append(Send(_OTHER[side], data[:rest]))
             if len(data) >= rest:
-                commands += self._send_close(side.other, pending.pop(side.other))
+                commands += self._send_close(_OTHER[side], pending.pop(_OTHER[side]))
         answered = scanner.close is not None and self._told & (1 << side)
         if answered:
             commands += self._close(side)
@@ -289,7 +290,7 @@ class Session:
             self.reason = reason
 
     def _close_passed(self, side: Side) -> list[Command]:
-        answered = self.scanners[side.other].close is not None or self._told & (1 << side)
+        answered = self.scanners[_OTHER[side]].close is not None or self._told & (1 << side)
         if not answered:
             return [Deadline(self._close_timeout)]
         if self._eof & (1 << Side.UPSTREAM):
@@ -300,7 +301,7 @@ class Session:
 
     def _tell(self, side: Side, code: int, reason: str) -> list[Command]:
         """A Close frame of ours to a leg, now or at the end of the frame under way."""
-        source = self.scanners[side.other]
+        source = self.scanners[_OTHER[side]]
         bit = 1 << side
         if self._closing & bit:
             return []
@@ -311,7 +312,7 @@ class Session:
         frame = close_frame(code, reason, masked=side is Side.UPSTREAM)
         if not source.left:
             return self._send_close(side, frame)
-        if self._eof & (1 << side.other):
+        if self._eof & (1 << _OTHER[side]):
             return self._close(side)  # The rest of that frame will never come.
         if self._pending_close is None:
             self._pending_close = {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from proxy.errors import ENDINGS
 from proxy.relay.session import (
-    Abort,
     Close,
     Command,
     Deadline,
@@ -83,7 +82,10 @@ class LiveSession:
         self.upstream = upstream
         self.write_timeout = write_timeout
         self.state = Session(*scanners, close_timeout=close_timeout)
-        self.legs = (Leg(self, Side.CLIENT, scanners[0]), Leg(self, Side.UPSTREAM, scanners[1]))
+        self.legs: tuple[Leg, ...] = (
+            Leg(self, Side.CLIENT, scanners[0]),
+            Leg(self, Side.UPSTREAM, scanners[1]),
+        )
         self._registry = registry
         self._log = log
         self._loop = loop
@@ -109,19 +111,24 @@ class LiveSession:
 
     def abort(self) -> None:
         """Drops both sockets at once."""
-        self.apply(self.state.overdue())
+        if self.legs:
+            self.apply(self.state.overdue())
 
     def lost(self, side: Side, failure: Exception | None) -> None:
         """A leg's socket is gone."""
-        self.legs[side].gone = True
-        self.legs[side].resume_writing()  # Nobody waits for a socket that is gone.
-        if all(leg.gone for leg in self.legs):
+        leg = self.legs[side]
+        leg.gone = True
+        leg.resume_writing()  # Nobody waits for a socket that is gone.
+        commands = self.state.lost(side, reset=failure is not None)
+        if self.legs[side.other].gone:
             self._ended()
-        self.apply(self.state.lost(side, reset=failure is not None))
+        else:
+            self.apply(commands)
 
     def _ended(self) -> None:
         self.state.gone()
         self._disarm()
+        self.legs = ()  # The legs hold the session: without this cycle it is freed at once.
         duration = self._loop.time() - self._opened_at
         self._registry.remove(self, duration)
         state = self.state
@@ -161,19 +168,18 @@ class LiveSession:
     def apply(self, commands: Sequence[Command]) -> None:
         """Carries out what the session decided."""
         for command in commands:
-            match command:
-                case Send(side, data):
-                    self.legs[side].transport.write(data)
-                case Finish(side):
-                    self._finish(self.legs[side].transport)
-                case Close(side):
-                    self.legs[side].transport.close()
-                case Abort(side):
-                    self.legs[side].transport.abort()
-                case Divert():
-                    self._divert()
-                case Deadline(seconds):
-                    self._arm(seconds)
+            if isinstance(command, Send):
+                self.legs[command.side].transport.write(command.data)
+            elif isinstance(command, Deadline):
+                self._arm(command.seconds)
+            elif isinstance(command, Divert):
+                self._divert()
+            elif isinstance(command, Close):
+                self.legs[command.side].transport.close()
+            elif isinstance(command, Finish):
+                self._finish(self.legs[command.side].transport)
+            else:
+                self.legs[command.side].transport.abort()
 
     @staticmethod
     def _finish(transport: asyncio.Transport) -> None:
@@ -199,8 +205,3 @@ class LiveSession:
         """The deadline that the session asked for has passed."""
         self._due = None
         self.apply(self.state.overdue())
-
-
-def raw(transport: asyncio.BaseTransport) -> asyncio.Transport:
-    """A stream transport as the type it is; asyncio's callbacks promise less."""
-    return cast("asyncio.Transport", transport)

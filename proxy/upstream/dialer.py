@@ -161,38 +161,41 @@ class Dialer:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[AnswerHead] = loop.create_future()
         opening = Opening(request, answered)
+        patience = _Patience(self._deadlines)
         began = loop.time()
-        timeouts = route.timeouts
+        opened = None
         try:
-            with self._within(timeouts.upstream_connect, "no connection in time"):
-                await self._connect(loop, route, opening)
+            patience.begin(route.timeouts.upstream_connect, "no connection in time")
+            await self._connect(loop, route, opening)
             connected_in = loop.time() - began
-            with self._within(timeouts.upstream_handshake, "no answer in time"):
-                answer = await answered
+            patience.begin(route.timeouts.upstream_handshake, "no answer in time")
+            opened = Opened(opening, await answered, connected_in)
+        except asyncio.CancelledError:
+            patience.check()
+            raise
         except OSError as failure:
             raise Refused("upstream_unreachable", _UNREACHABLE, cause=_words(failure)) from None
         finally:
-            if not answered.done() or answered.cancelled() or answered.exception() is not None:
+            patience.end()
+            if opened is None:
                 answered.cancel()
                 opening.abort()
-        return Opened(opening, answer, connected_in)
+        return opened
 
     async def read_refusal(self, opened: Opened, route: Route) -> bytes:
         """The body of an upstream's 4xx or 5xx; its socket is closed afterwards."""
-        opening = opened.opening
+        patience = _Patience(self._deadlines)
+        patience.begin(route.timeouts.close, "no body in time")
         try:
-            with contextlib.suppress(Refused), self._within(route.timeouts.close, "no body"):
-                return await opening.body(opened.answer)
-            return unframe(opened.answer.headers, opening.behind)[0]
+            return await opened.opening.body(opened.answer)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Refused):
+                patience.check()
+                raise
+            return unframe(opened.answer.headers, opened.opening.behind)[0]
         finally:
-            opening.abort()
-
-    def _within(
-        self, seconds: float | None, cause: str
-    ) -> contextlib.AbstractContextManager[object]:
-        if seconds is None:
-            return contextlib.nullcontext()
-        return _Within(self._deadlines.lasting(seconds), cause)
+            patience.end()
+            opened.opening.abort()
 
     async def _connect(
         self, loop: asyncio.AbstractEventLoop, route: Route, opening: Opening
@@ -225,29 +228,44 @@ class Dialer:
             raise
 
 
-class _Within:
-    """Cancels the current task's wait when time is over, as a refusal with its cause."""
+class _Patience:
+    """Ends the current task's wait when a deadline is over."""
 
-    __slots__ = ("_cause", "_queue", "_task", "_was_overdue")
+    __slots__ = ("_cause", "_deadlines", "_over", "_queue", "_task")
 
-    def __init__(self, queue: DeadlineQueue, cause: str) -> None:
-        self._queue = queue
-        self._cause = cause
-        self._was_overdue = False
-
-    def __enter__(self) -> None:
+    def __init__(self, deadlines: Deadlines) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._queue.add(self)
+        self._deadlines = deadlines
+        self._queue: DeadlineQueue | None = None
+        self._cause = ""
+        self._over = False
+
+    def begin(self, seconds: float | None, cause: str) -> None:
+        """Begins a deadline in place of the one before; None is no deadline."""
+        self.end()
+        if seconds is not None:
+            self._cause = cause
+            self._queue = self._deadlines.lasting(seconds)
+            self._queue.add(self)
+
+    def end(self) -> None:
+        if self._queue is not None:
+            self._queue.discard(self)
+            self._queue = None
 
     def overdue(self) -> None:
-        self._was_overdue = True
+        self._over = True
         self._task.cancel()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._queue.discard(self)
-        if self._was_overdue and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+    def check(self) -> None:
+        """Tells our cancellation from another's.
+
+        Raises:
+            Refused: `upstream_timeout`: it was the deadline, and nobody else wants the task ended.
+        """
+        if self._over and self._task.uncancel() == 0:
             raise Refused("upstream_timeout", _LATE, cause=self._cause) from None
 
 

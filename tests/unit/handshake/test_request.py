@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Refused
-from proxy.handshake.request import check_handshake, host_of, is_upgrade
+from proxy.handshake.request import check_handshake, host_of
 from tests.harness import heads
 from tests.unit.build import headers, request
 
@@ -202,20 +202,6 @@ def test_any_key_is_judged(key: bytes) -> None:
 
 
 # Whether it means to be one ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("lines", "means_to"),
-    [
-        ((), False),
-        (("Connection: Upgrade",), False),
-        (("Upgrade: h2c",), True),
-        (("Sec-WebSocket-Version: 13",), True),
-        (("sec-websocket-protocol: x",), True),
-    ],
-)
-def test_meaning_to_upgrade_shows(lines: tuple[str, ...], *, means_to: bool) -> None:
-    assert is_upgrade(request(heads.plain("/app", *lines))) is means_to
 
 
 # Host ----------------------------------------------------------------------------------------
