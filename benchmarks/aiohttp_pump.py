@@ -1,7 +1,7 @@
 """The relay that everybody writes with aiohttp: a handler, a client session, two loops.
 
 Kept as one finds it, with what it needs to take part: a constant-time check of the key, no limit
-of 100 upstream connections, messages of any size, and uvloop where it is installed.
+of 100 upstream connections, messages of any size, and uvloop.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import uvloop
 from aiohttp import ClientSession, TCPConnector, WSMsgType, web
 
 if TYPE_CHECKING:
@@ -60,16 +60,9 @@ def main() -> None:
     app[UPSTREAM], app[KEY] = upstream, key.encode()
     app.cleanup_ctx.append(client_session)
     app.router.add_get("/{path:.*}", relay)
-    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, loop=new_loop())
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's loop where it is installed: the pump at its best."""
-    with suppress(ImportError):
-        import uvloop
-
-        return uvloop.new_event_loop()
-    return asyncio.new_event_loop()
+    web.run_app(
+        app, host="127.0.0.1", port=port, access_log=None, print=None, loop=uvloop.new_event_loop()
+    )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import sys
 
+import uvloop
 from aiohttp import web
 
-from benchmarks.aiohttp_pump import KEY, new_loop
+from benchmarks.aiohttp_pump import KEY
 
 
 async def check(request: web.Request) -> web.Response:
@@ -21,7 +22,9 @@ def main() -> None:
     app = web.Application()
     app[KEY] = key.encode()
     app.router.add_get("/check", check)
-    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, loop=new_loop())
+    web.run_app(
+        app, host="127.0.0.1", port=port, access_log=None, print=None, loop=uvloop.new_event_loop()
+    )
 
 
 if __name__ == "__main__":

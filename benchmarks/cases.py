@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ from benchmarks.load import (
 from benchmarks.processes import forget_peak, peak_bytes, resident_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.contest import Contestant
 
 Sample = dict[str, float]

@@ -36,6 +36,10 @@ class Arena:
     def request(self, mode: str, key: str | None = None) -> bytes:
         return wire.upgrade_request(f"{PREFIX}/{mode}", self.key if key is None else key)
 
+    def abandon_sessions(self) -> None:
+        """After a failure: what is left of it must not disturb the next case."""
+        self.loop.forget_all_but(self.echo.fd)
+
     @contextlib.contextmanager
     def run(self, proxy: Proxy) -> Iterator[Contestant]:
         """The proxy, started, checked and, at the end, killed with all that it started."""

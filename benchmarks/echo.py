@@ -14,6 +14,8 @@ from benchmarks import wire
 from benchmarks.loop import WRITABLE, Loop, Stream
 
 BACKLOG = 4096
+# Two bytes of header and the masking key.
+SHORTEST_FRAME = 6
 BUFFER = bytearray(1 << 20)
 # From here on the payload is dropped in the kernel (MSG_TRUNC): copying it proves nothing.
 DROP_FROM = 4096
@@ -34,10 +36,11 @@ class Echo:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self._listener.settimeout(0)
         self.port: int = self._listener.getsockname()[1]
+        self.fd = self._listener.fileno()
         # Bytes that all `sink` sessions have read.
         self.sunk = 0
         self._replies: dict[int, bytes] = {}
-        loop.add(self._listener.fileno(), self._accept)
+        loop.add(self.fd, self._accept)
 
     def reply(self, size: int) -> bytes:
         """The frame that answers a client frame with `size` bytes of payload."""
@@ -65,7 +68,7 @@ class Echo:
             _FixedEcho(self._loop, sock, size, self.reply(size))
 
     def close(self) -> None:
-        self._loop.forget(self._listener.fileno())
+        self._loop.forget(self.fd)
         self._listener.close()
 
 
@@ -178,7 +181,7 @@ class _TrueEcho(_Session):
 
     def _take_frame(self) -> None:
         data = self._data
-        if len(data) < 6:
+        if len(data) < SHORTEST_FRAME:
             return
         if data[0] & wire.OPCODE == wire.CLOSE_OPCODE:
             self.answer_close()

@@ -37,6 +37,11 @@ class Loop:
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
+    def forget_all_but(self, fd: int) -> None:
+        """Lets go of every other stream: a socket that nothing refers to closes itself."""
+        for other in [each for each in self._handlers if each != fd]:
+            self.forget(other)
+
     def turn(self, timeout: float = 0) -> None:
         """One poll, and the handlers of what it found."""
         handlers = self._handlers

@@ -7,7 +7,6 @@ import gc
 import os
 import resource
 import secrets
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -144,7 +143,9 @@ class Run:
             with self._arena.run(proxy) as contestant:
                 self._sample(number, proxy.name, case, contestant)
         except FAILURES as error:
+            self._say(f"{proxy.name}: {case.name} failed: {error}")
             self._results.failures[f"{proxy.name} {case.name}"] = str(error)
+            self._arena.abandon_sessions()
         # The echo service sees its sessions end.
         self._arena.loop.run(0.3)
 
@@ -154,26 +155,27 @@ class Run:
         except FAILURES as error:
             self._say(f"{name}: {case.name} failed: {error}")
             self._results.failures[f"{name} {case.name}"] = str(error)
+            self._arena.abandon_sessions()
             return
         self._results.rows.append(Row(number, name, case.name, sample))
 
     def _calmest(self, case: Case, contestant: Contestant) -> Sample:
         """The sample during which others had least of the cores, of as many as it takes."""
-        best: Sample | None = None
-        for _ in range(1 + MOST_REPEATS):
-            gc.collect()
-            contestant.check_alive()
-            noise = Noise(self._cores, contestant.pids)
-            sample = case.measure(contestant, self._effort)
-            sample["noise"] = noise.share()
-            if best is None or sample["noise"] < best["noise"]:
-                best = sample
+        best = self._once(case, contestant)
+        for _ in range(MOST_REPEATS):
             if case.fresh or best["noise"] <= NOISE_LIMIT or self._spare <= 0:
                 break
             self._spare -= 1
             self._results.repeated += 1
-        assert best is not None
+            best = min(best, self._once(case, contestant), key=lambda sample: sample["noise"])
         return best
+
+    def _once(self, case: Case, contestant: Contestant) -> Sample:
+        gc.collect()
+        contestant.check_alive()
+        noise = Noise(self._cores, contestant.pids)
+        sample = case.measure(contestant, self._effort)
+        return {**sample, "noise": noise.share()}
 
 
 def _raise_file_limit() -> None:

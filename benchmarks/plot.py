@@ -26,6 +26,18 @@ PANEL_HEAD = 34
 OURS_COLOUR, OTHERS_COLOUR = "#0f766e", "#b6c2d1"
 INK, FAINT, PAPER, EDGE = "#1f2937", "#5b6675", "#ffffff", "#d5dbe3"
 
+TITLE = "Cost of wskeeper beside other proxies"
+FOOT = "shorter is better; medians over the rounds of one run, every proxy on one core"
+_SVG = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" \
+height="{height}" role="img" font-family="system-ui, Segoe UI, Roboto, Helvetica, Arial, \
+sans-serif">"""
+_PAPER = (
+    f'<rect x="0.5" y="0.5" width="{{width}}" height="{{height}}" rx="10" fill="{PAPER}" '
+    f'stroke="{EDGE}"/>'
+)
+_BAR = '<rect x="{x:g}" y="{y:g}" width="{width:.1f}" height="{height}" rx="3" fill="{colour}"/>'
+
 
 def svg(results: Results, proxies: Sequence[Proxy], effort: Effort) -> str:
     """A standalone picture; it brings its own background."""
@@ -39,12 +51,9 @@ def svg(results: Results, proxies: Sequence[Proxy], effort: Effort) -> str:
     width = COLUMNS * PANEL_WIDTH + MARGIN
     height = MARGIN + rows * height_of_panel + MARGIN
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img" '
-        'font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif">',
-        "<title>Cost of wskeeper beside other proxies; shorter bars are better</title>",
-        f'<rect x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="10" '
-        f'fill="{PAPER}" stroke="{EDGE}"/>',
+        _SVG.format(width=width, height=height),
+        f"<title>{TITLE}</title>",
+        _PAPER.format(width=width - 1, height=height - 1),
     ]
     for index, metric in enumerate(metrics):
         x = MARGIN + index % COLUMNS * PANEL_WIDTH
@@ -52,10 +61,7 @@ def svg(results: Results, proxies: Sequence[Proxy], effort: Effort) -> str:
         title = f"{title_of(metric, results, effort)} ({metric.unit})"
         values = [(proxy.name, _value(results, metric, proxy)) for proxy in proxies]
         parts += _panel(x, y, title, values, metric.digits)
-    parts.append(
-        f'<text x="{width - MARGIN}" y="{height - 12}" font-size="11" text-anchor="end" '
-        f'fill="{FAINT}">shorter is better; median of the rounds, all in one run</text>'
-    )
+    parts.append(_text(width - MARGIN, height - 12, FOOT, size=11, end=True, colour=FAINT))
     parts.append("</svg>\n")
     return "\n".join(parts)
 
@@ -67,24 +73,35 @@ def _value(results: Results, metric: Metric, proxy: Proxy) -> float | None:
 def _panel(
     x: int, y: int, title: str, values: Sequence[tuple[str, float | None]], digits: int
 ) -> list[str]:
-    parts = [
-        f'<text x="{x}" y="{y + 16}" font-size="14" font-weight="600" fill="{INK}">'
-        f"{escape(title[0].upper() + title[1:])}</text>"
-    ]
+    parts = [_text(x, y + 16, title[0].upper() + title[1:], size=14, bold=True)]
     most = max((value for _, value in values if value), default=1.0)
     room = PANEL_WIDTH - MARGIN - LABELS - VALUES
     for index, (name, value) in enumerate(values):
         top = y + PANEL_HEAD + index * STEP
         ours = name == OURS
+        left = x + LABELS
         length = max(1.5, room * (value or 0) / most)
-        weight = ' font-weight="600"' if ours else ""
-        text = "–" if value is None else f"{value:,.{digits}f}"
+        said = "–" if value is None else f"{value:,.{digits}f}"
+        colour = OURS_COLOUR if ours else OTHERS_COLOUR
         parts += [
-            f'<text x="{x + LABELS - 8}" y="{top + 12}" font-size="12" text-anchor="end" '
-            f'fill="{INK}"{weight}>{escape(name)}</text>',
-            f'<rect x="{x + LABELS}" y="{top}" width="{length:.1f}" height="{BAR}" rx="3" '
-            f'fill="{OURS_COLOUR if ours else OTHERS_COLOUR}"/>',
-            f'<text x="{x + LABELS + length + 6:.1f}" y="{top + 12}" font-size="12" '
-            f'fill="{INK}"{weight}>{text}</text>',
+            _text(left - 8, top + 12, name, end=True, bold=ours),
+            _BAR.format(x=left, y=top, width=length, height=BAR, colour=colour),
+            _text(left + length + 6, top + 12, said, bold=ours),
         ]
     return parts
+
+
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: int = 12,
+    bold: bool = False,
+    end: bool = False,
+    colour: str = INK,
+) -> str:
+    style = f'font-size="{size}" fill="{colour}"'
+    style += ' font-weight="600"' if bold else ""
+    style += ' text-anchor="end"' if end else ""
+    return f'<text x="{x:g}" y="{y:g}" {style}>{escape(text)}</text>'

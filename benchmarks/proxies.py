@@ -8,11 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.processes import Command, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 # Two descriptors a session, and some.
@@ -89,7 +93,7 @@ def _wskeeper(site: Site, environment: dict[str, str] | None = None) -> list[Com
             {"name": "bench", "path": PREFIX, "upstream": f"ws://127.0.0.1:{site.echo_port}"}
         ],
     }
-    # JSON is YAML.
+    # Every JSON document is a YAML document.
     file = _write(site.folder / "wskeeper.yaml", json.dumps(config, indent=1))
     return [Command([*python("proxy"), "serve", "-c", file], port, environment or {})]
 
@@ -266,10 +270,8 @@ def _envoy(site: Site) -> list[Command]:
     chain = {"filters": [{"name": "http", "typed_config": manager}]}
     endpoint = {"endpoint": {"address": _envoy_address(site.echo_port)}}
     # The defaults stop at 1,024 connections.
-    most = {
-        name: 2 * CONNECTIONS
-        for name in ("max_connections", "max_requests", "max_pending_requests")
-    }
+    names = ("max_connections", "max_requests", "max_pending_requests")
+    most = dict.fromkeys(names, 2 * CONNECTIONS)
     cluster = {
         "name": "echo",
         "type": "STATIC",
@@ -290,12 +292,7 @@ def _envoy(site: Site) -> list[Command]:
 
 
 def _pump_version() -> str | None:
-    if importlib.util.find_spec("aiohttp") is None:
-        return None
-    from importlib.metadata import version
-
-    loop = f"uvloop {version('uvloop')}" if importlib.util.find_spec("uvloop") else "asyncio"
-    return f"{version('aiohttp')} on {loop}"
+    return f"{version('aiohttp')} on uvloop {version('uvloop')}"
 
 
 def _pump(site: Site) -> list[Command]:

@@ -109,15 +109,18 @@ def _cell(results: Results, metric: Metric, proxy: str) -> str:
     return text if times is None else f"{text} ({times:.2f}×)"
 
 
-NOTES = (
-    "Medians over the rounds; in parentheses the median of the ratios to plain nginx within each "
-    "round. CPU is that of the proxy's processes alone, the auth service of nginx included.",
-    "The proxies share one core, the load and the echo service (one Python process on raw "
-    "sockets) have another. Round trips: 16 sessions in ping-pong. Handshakes: 4 at a time, "
-    "closed by Close frames both ways.",
-    "wskeeper logs each session's opening and end as JSON to a file (level info); nginx, "
-    "HAProxy, Envoy and the pump run without access log.",
-)
+NOTES = """\
+- Medians over the rounds; in parentheses the median of the ratios to plain nginx within each round.
+- CPU is that of the proxy's processes alone; nginx's auth service counts as one of them.
+- The proxies share one core; the load and the echo service, one Python process on raw sockets,
+  have another. Round trips: 16 sessions in ping-pong. Handshakes: 4 at a time, closed by Close
+  frames both ways.
+- wskeeper logs the opening and the end of each session as JSON lines to a file (level info);
+  nginx, HAProxy, Envoy and the pump write no access log.
+- Latency: open loop at half of what wskeeper does on one core, the same rate for all, less what
+  the same load measures without a proxy; percentiles of the median of nine slices of a sample.
+- Memory: growth of the resident set of all processes of a proxy that has just been started.
+"""
 
 
 def summary(
@@ -128,20 +131,20 @@ def summary(
 ) -> str:
     """The table with all that is needed to judge it."""
     facts = machine()
-    noise = [row.sample["noise"] for row in results.rows]
+    noise = [100 * row.sample["noise"] for row in results.rows] or [0.0]
+    rounds = len({row.round for row in results.rows})
+    programs = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [
         table(results, proxies, effort),
         "",
-        *NOTES,
+        NOTES,
+        f"{facts['cpu']}, {facts['cores']} cores; {facts['system']}; Python {facts['python']}; "
+        f"TCP {facts['congestion_control']}. {programs}.",
         "",
-        f"{facts['cpu']}, {facts['cores']} cores; {facts['system']}; Python {facts['python']}. "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + ".",
-        f"{1 + max((row.round for row in results.rows), default=-1)} rounds of "
-        f"{effort.seconds:g} s a sample in {results.seconds:.0f} s; {results.repeated} samples "
-        f"repeated because others had the cores; of those kept, others had "
-        f"{100 * statistics.median(noise or [0]):.0f} % (median), "
-        f"{100 * max(noise, default=0):.0f} % (most).",
+        f"{rounds} rounds, {effort.seconds:g} s a sample, {results.seconds:.0f} s in all. "
+        f"{results.repeated} samples were taken again because others had the cores; of the time "
+        f"of those kept, others had {statistics.median(noise):.0f} % (median), {max(noise):.0f} % "
+        "(most).",
     ]
     lines += [f"Failed: {where}: {why}" for where, why in results.failures.items()]
     return "\n".join(lines)
@@ -191,7 +194,7 @@ def as_json(
         "rate": results.rate,
         "seconds": results.seconds,
         "repeated": results.repeated,
-        "notes": NOTES,
+        "notes": NOTES.splitlines(),
         "medians": {
             proxy.name: {metric.name: median(results, metric, proxy.name) for metric in metrics}
             for proxy in proxies

@@ -146,7 +146,11 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         failure = record.exc_info[1] if record.exc_info else None
         tell = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        tell("library", logger=record.name, message=record.getMessage(), failure=failure)
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            message = str(record.msg)  # Its arguments do not fit; the log must not fail for it.
+        tell("library", logger=record.name, message=message, failure=failure)
 
 
 def bridge_libraries(log: Logger) -> None:

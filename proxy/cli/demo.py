@@ -43,7 +43,7 @@ This run's key (gone when it stops):
 Paste one of these into another terminal:
 
   .venv/bin/python -m websockets ws://{public}/clock     refused: 401, there is no key
-  websocat -H 'X-Api-Key: {key}' ws://{public}/chat/room1
+  websocat -H='X-Api-Key: {key}' ws://{public}/chat/room1
   npx wscat -H 'X-Api-Key: {key}' -c ws://{public}/echo
   .venv/bin/python -c "
 from websockets.sync.client import connect

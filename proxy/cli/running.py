@@ -47,6 +47,7 @@ async def run(config: Config) -> None:
     asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, asked.put_nowait, number)
+    loop.add_signal_handler(signal.SIGHUP, _refuse_reload, log)
     gateway = Gateway(config, log, loop)
     try:
         await gateway.start()
@@ -60,6 +61,11 @@ async def run(config: Config) -> None:
         await asyncio.gather(draining, again, return_exceptions=True)
     finally:
         await gateway.close()
+
+
+def _refuse_reload(log: logs.Logger) -> None:
+    """SIGHUP means reload; without an answer it would end the process and every session."""
+    log.warning("config_rejected", cause="reload is not built in this version; restart instead")
 
 
 def _settle() -> None:

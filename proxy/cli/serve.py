@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -19,10 +20,13 @@ from proxy.config.load import Loaded, load
 from proxy.config.model import FixedKey
 from proxy.keys.secret import make_secret
 from proxy.listeners import CannotListen
+from proxy.routes import Route
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from proxy.config.faults import Fault
     from proxy.config.model import Config
 
 
@@ -42,7 +46,7 @@ def serve(path: Path | None, listen: str | None, upstream: str | None) -> None:
         config = _with_a_key(config)
     else:
         for warning in loaded.warnings:
-            click.echo(f"warning: {warning}", err=True)
+            click.echo(f"{warning.severity}: {warning}", err=True)
     sys.stdout.flush()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -56,23 +60,28 @@ def _load(path: Path | None, flags: dict[str, str | None]) -> Loaded:
     try:
         loaded = load(path, environ=os.environ, overrides=flags)
     except ConfigInvalid as invalid:
-        raise click.ClickException("\n".join(map(str, invalid.faults))) from None
+        raise click.ClickException(_shown(invalid.faults)) from None
     faults = check_files(loaded.config, loaded.places)
     if faults:
-        raise click.ClickException("\n".join(map(str, faults)))
+        raise click.ClickException(_shown(faults))
     return loaded
 
 
+def _shown(faults: Iterable[Fault]) -> str:
+    return "\n".join(["the configuration has faults", *(f"{f.severity}: {f}" for f in faults)])
+
+
 def worked_lines(config: Config) -> list[str]:
-    """For each route one example of what goes where."""
+    """For each route one example of what goes where, joined as requests will be."""
     width = max((len(route.name) for route in config.routes), default=0)
     lines = []
-    for route in config.routes:
-        target = route.upstream.target
-        own = target.path.decode()
-        place = str(target).removesuffix(own) if own else str(target)
+    for route in map(partial(Route.of, config), config.routes):
+        asked = route.path.rstrip(b"/") + b"/room1"
+        server = route.upstream.removesuffix(route.target.path.decode())
+        sent = route.upstream_target(asked, b"").decode()
+        colon = ":" if route.target.socket_path is not None and not route.target.path else ""
         lines.append(
-            f"{route.name:<{width}}  {route.host or ''}{route.path} → {place}{own or route.path}"
+            f"{route.name:<{width}}  {route.host or ''}{asked.decode()} → {server}{colon}{sent}"
         )
     return lines
 

@@ -246,6 +246,13 @@ class Admission:
         """Logs a fault of ours with its traceback."""
         self._log.error("internal_error", **_described(request, client, id), failure=failure)
 
+    def note_limit(self, route: str, limit: str, value: int) -> None:
+        """Counts and logs that a top-level limit was met."""
+        self.limited[route, limit] += 1
+        self._log.warning(
+            "limited", route=route, limit=limit, value=value, set_in=f"limits.{limit}"
+        )
+
     def new_id(self) -> str:
         """An id for a request whose head could not be read."""
         return self._new_id()
@@ -264,11 +271,10 @@ class Admission:
             raise Refused("draining", "The gateway is going away; connect again.")
         limit = self.total_connections
         if limit is not None and len(self.registry) + self._dialling >= limit:
-            self.limited[route.name, "total_connections"] += 1
+            self.note_limit(route.name, "total_connections", limit)
             raise Refused(
                 "gateway_connections",
                 "The gateway serves as many connections as it may; try again later.",
-                cause=f"limits.total_connections is {limit}",
             )
 
 

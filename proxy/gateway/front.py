@@ -20,6 +20,7 @@ from proxy.handshake.head import Malformed, RequestHead, TooManyHeaders, parse_r
 from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, switching
 from proxy.handshake.request import check_handshake
 from proxy.relay.frames import close_frame
+from proxy.relay.session import Side
 
 if TYPE_CHECKING:
     from proxy.deadlines import Deadlines
@@ -247,13 +248,14 @@ class FrontDoor(asyncio.Protocol):
                 subprotocol=OUR_SUBPROTOCOL if ours else None,
             )
         )
-        client, upstream = session.legs
+        upstream = session.legs[Side.UPSTREAM]
         session.begin(self._transport, opened.transport)
         behind = opened.opening.behind
         if behind:
             upstream.data_received(behind)
-        if self._early:
-            client.data_received(self._early)
+        if self._early:  # To whoever has the socket now: what came behind may have ended it all.
+            receiver = cast("asyncio.Protocol", self._transport.get_protocol())
+            receiver.data_received(self._early)
         if self._paused:
             self._transport.resume_reading()
 
@@ -282,7 +284,8 @@ class FrontDoor(asyncio.Protocol):
         if request is not None and self._refuses_with_close(request):
             self._close_with(close_code_for(refused.row.status), refused.code, request)
         else:
-            self._answer(refusing(refused, request_id=name))
+            with_body = request is None or request.head.method != b"HEAD"
+            self._answer(refusing(refused, request_id=name, with_body=with_body))
 
     def _refuses_with_close(self, request: HandshakeRequest) -> bool:
         """Whether this client hears its refusal as a Close frame, as browsers must to hear it."""
@@ -296,7 +299,7 @@ class FrontDoor(asyncio.Protocol):
         except Refused:
             return False
         if house.unauthenticated is not None and house.closing >= house.unauthenticated:
-            house.admission.limited[route.name, "unauthenticated"] += 1
+            house.admission.note_limit(route.name, "unauthenticated", house.unauthenticated)
             return False
         return True
 

@@ -59,6 +59,8 @@ class Lingering(asyncio.Protocol):
         if self._scanner is None:
             return
         cut = self._scanner.feed(data)
+        while cut is not None and cut.later:
+            cut = self._scanner.feed(cut.later)
         if self._scanner.close is not None or (cut is not None and cut.violation is not None):
             self._transport.close()
 

@@ -101,6 +101,8 @@ def check_switch(
     headers = answer.headers
     if answer.status != 101:
         raise _invalid(f"it answered {answer.status} in place of 101")
+    if answer.minor == 0:
+        raise _invalid("it answered 101 in HTTP/1.0, which has none")
     upgrade = headers.one(b"upgrade")
     if upgrade is None or upgrade.lower() != b"websocket":
         raise _invalid("its 101 does not upgrade to websocket")

@@ -7,6 +7,9 @@ from typing import Final
 
 from proxy.errors import Refused
 
+# RFC 9112 section 2.2: a server should ignore at least one in front of the request line.
+MAX_EMPTY_LINES: Final = 2
+
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 _METHOD_START: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 
@@ -22,18 +25,19 @@ class HeadCollector:
         limit: bytes of the whole head; one line may take half of them.
     """
 
-    __slots__ = ("_buffer", "_limit", "_line")
+    __slots__ = ("_buffer", "_empty_lines", "_limit", "_line")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
+        self._empty_lines = 0
         # Where the last line begins that has not been measured whole.
         self._line = 0
 
     @property
     def begun(self) -> bool:
         """Whether anything of a head arrived."""
-        return bool(self._buffer)
+        return bool(self._buffer) or self._empty_lines > 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Takes the next bytes; each is looked at once, however small the pieces.
@@ -47,7 +51,10 @@ class HeadCollector:
         buffer = self._buffer
         searched = max(0, len(buffer) - 3)
         buffer += data
-        while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2 allows empty lines in front.
+        while buffer.startswith(b"\r\n"):
+            self._empty_lines += 1
+            if self._empty_lines > MAX_EMPTY_LINES:
+                raise Refused("bad_request", _NOT_HTTP)
             del buffer[:2]
             searched = 0
         end = buffer.find(b"\r\n\r\n", searched)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
 _STATUS_LINE: Final = re.compile(
-    rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
 )
 # One line from its very beginning to its end; what lies between two matches is no header line.
 _FIELD: Final = re.compile(rb"^(" + TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n", re.MULTILINE)
@@ -94,10 +94,11 @@ class RequestHead(NamedTuple):
 
 
 class AnswerHead(NamedTuple):
-    """A response head."""
+    """A response head; `minor` is the x of HTTP/1.x."""
 
     status: int
     headers: Headers
+    minor: int = 1
 
 
 def parse_request(head: bytes) -> RequestHead:
@@ -122,4 +123,4 @@ def parse_answer(head: bytes) -> AnswerHead:
     line = _STATUS_LINE.match(head)
     if line is None or not head.endswith(b"\r\n\r\n"):
         raise Malformed("not a response head")
-    return AnswerHead(int(line[1]), Headers(head[line.end() : -2]))
+    return AnswerHead(int(line[2]), Headers(head[line.end() : -2]), int(line[1]))

@@ -32,7 +32,7 @@ def switching(answer: AnswerHead, *, request_id: str, subprotocol: bytes | None 
     lines += [
         b"%b: %b" % (name, value)
         for name, value in end_to_end(answer.headers)
-        if name.lower() != b"x-request-id"
+        if name.lower() not in _REFRAMED
     ]
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
@@ -54,8 +54,14 @@ def problem(refused: Refused) -> bytes:
     ).encode()
 
 
-def refusing(refused: Refused, *, request_id: str) -> bytes:
-    """A refusal of ours, whole; the connection ends behind it."""
+def refusing(refused: Refused, *, request_id: str, with_body: bool = True) -> bytes:
+    """A refusal of ours, whole; the connection ends behind it.
+
+    Args:
+        refused: why.
+        request_id: of the request.
+        with_body: False for the answer to a HEAD (RFC 9110 section 9.3.2).
+    """
     row = refused.row
     body = problem(refused)
     lines = [
@@ -74,7 +80,7 @@ def refusing(refused: Refused, *, request_id: str) -> bytes:
     if row.retry_after is not None:
         lines.append(f"Retry-After: {row.retry_after}")
     lines.append(f"Connection: {connection}\r\n\r\n")
-    return "\r\n".join(lines).encode("ascii") + body
+    return "\r\n".join(lines).encode("ascii") + (body if with_body else b"")
 
 
 def relaying(answer: AnswerHead, body: bytes, *, request_id: str) -> bytes:

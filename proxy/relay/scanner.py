@@ -25,6 +25,9 @@ from proxy.relay.frames import (
     unmask,
 )
 
+# Frames that are looked at in one go: about a millisecond. A read of 256 KiB can hold 40,000.
+MAX_FRAMES: Final = 1000
+
 _CLOSE: Final = int(Opcode.CLOSE)
 _LAST_DATA_OPCODE: Final = int(Opcode.BINARY)
 _BAD_LENGTH: Final = "a frame's length is not minimal or has its top bit set"
@@ -77,10 +80,12 @@ class Cut:
     Args:
         forward: the bytes that may travel, in place of the chunk; may be empty.
         violation: how the peer broke the protocol right behind them, in words for the log.
+        later: what of the chunk was not looked at yet, to be fed again when others had their turn.
     """
 
     forward: bytes
     violation: str | None = None
+    later: bytes = b""
 
 
 class Scanner:
@@ -148,9 +153,13 @@ class Scanner:
             size = len(data)
             self._held = b""
         mask_bit = self._mask_bit
+        frames = 0
         while position < size:
             if size - position < 2:
                 return self._hold(data, position)
+            if frames == MAX_FRAMES:
+                return self._put_off(data, position)
+            frames += 1
             first = data[position]
             second = data[position + 1]
             opcode = first & OPCODE_BITS
@@ -191,6 +200,12 @@ class Scanner:
         self._held = data[position:]
         self.left = 0
         return Cut(data[:position])
+
+    def _put_off(self, data: bytes, position: int) -> Cut:
+        later = data[position:]
+        self.left = 0
+        self.bytes -= len(later)
+        return Cut(data[:position], later=later)
 
     def _refuse(self, data: bytes, position: int, rule: str) -> Cut:
         self.left = 0

@@ -252,6 +252,8 @@ class Session:
         rest = scanner.left
         if not self._broken & (1 << side):
             cut = scanner.feed(data)
+            while cut is not None and cut.later:
+                cut = scanner.feed(cut.later)
             if cut is not None and cut.violation is not None:
                 self._broken |= 1 << side
         commands: list[Command] = []

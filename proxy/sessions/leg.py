@@ -7,7 +7,7 @@ scanner's one return value; a session that ends swaps the protocol instead of te
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from proxy.relay.scanner import Scanner
@@ -25,6 +25,7 @@ class Leg(asyncio.Protocol):
 
     __slots__ = (
         "_peer_write",
+        "_rests",
         "_scan",
         "_session",
         "_side",
@@ -42,6 +43,8 @@ class Leg(asyncio.Protocol):
         self._side = side
         self._scan = scanner.feed
         self._peer_write = _nowhere
+        # Whether a part of the last read waits for its turn.
+        self._rests = False
         # Set by connection_lost.
         self.gone = False
         # When its reading was paused for a slow peer; None while it is read.
@@ -65,12 +68,34 @@ class Leg(asyncio.Protocol):
     def side(self) -> Side:
         return self._side
 
+    @property
+    def rests(self) -> bool:
+        """Whether its reading is paused for the sake of other sessions."""
+        return self._rests
+
     def data_received(self, data: bytes) -> None:
         cut = self._scan(data)
         if cut is None:
             self._peer_write(data)
         else:
             self._session.apply(self._session.state.cut(self._side, cut))
+            if cut.later:
+                self._rest(cut.later)
+
+    def _rest(self, later: bytes) -> None:
+        """Lets other sessions have their turn before the rest of a read is looked at."""
+        self._rests = True
+        self.transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._go_on, later)
+
+    def _go_on(self, later: bytes) -> None:
+        if self.gone:
+            return
+        self._rests = False
+        receiver = cast("asyncio.Protocol", self.transport.get_protocol())
+        receiver.data_received(later)
+        if not self._rests and self.paused_at is None:
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         peer = self._session.legs[self._side.other].transport
@@ -91,7 +116,7 @@ class Leg(asyncio.Protocol):
         if peer.paused_at is not None:
             self._session.paused(peer.side, peer.paused_at)
             peer.paused_at = None
-            if not peer.gone:
+            if not (peer.gone or peer.rests):
                 peer.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

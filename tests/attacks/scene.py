@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.harness.heads import Response, upgrade
-from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.harness.upstream import Upstream
 
 GOOD = "CANARY-good-7f3a9c51d2e84b60a1f5c3d7"
 APP_ONLY = "CANARY-good-app-only-0b2d4f6a8c1e3a5c"

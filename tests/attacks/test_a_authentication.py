@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,8 +21,12 @@ from tests.attacks.scene import (
 from tests.harness.client import Door
 from tests.harness.gateway import Gateway, GatewayFailed
 from tests.harness.heads import Response, plain, upgrade
-from tests.harness.process import cpu
-from tests.harness.upstream import Upstream
+from tests.harness.process import SLOWNESS, cpu
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.upstream import Upstream
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -119,13 +123,17 @@ def test_p04_an_empty_key_is_refused_even_if_one_is_configured(
     config = configuration(upstream, other, 9)
     config["keys"] = [{"name": "empty", "sha256": digest("")}]
     try:
-        with Gateway(tmp_path, config) as gateway, Door(gateway.public) as door:
+        gateway = Gateway(tmp_path, config).__enter__()
+    except GatewayFailed as refusal:
+        said = str(refusal)
+    else:
+        with gateway, Door(gateway.public) as door:
             with upstream.untouched():
                 answers = [door.ask(upgrade("/app", key=key)) for key in EMPTY_KEYS]
             for answer in answers:
                 assert_refused(answer, 401)
-    except GatewayFailed as refusal:
-        assert "keys" in str(refusal), "it does not start, but not because of the key"
+            return
+    assert "keys" in said, "it does not start, but not because of the key"
 
 
 def test_p05_two_api_key_lines_are_refused(door: Door, upstream: Upstream) -> None:
@@ -174,7 +182,7 @@ def test_p07_huge_keys_cost_little(
     with upstream.untouched():
         response = door.ask(upgrade("/app", key="K" * size))
     assert_refused(response, status, code)
-    assert cpu(gateway.pid) - before <= 0.1
+    assert cpu(gateway.pid) - before <= 0.1 * SLOWNESS
 
 
 def test_p08_a_key_of_another_route_is_forbidden(
@@ -209,10 +217,42 @@ def test_p11_only_bearer_is_read_where_bearer_is_a_carrier(door: Door, upstream:
     door.open(upgrade("/bearer", lines=(f"authorization: bEARER {GOOD}",))).close()
 
 
-UNDOCUMENTED = """/ /metrics /healthz /health /livez /readyz /debug /docs /redoc /openapi.json /status
-/api /api/v1/status /api/v1/keys /api/v1/connections /api/v1/reload /console /login /static
-/favicon.ico /.wskeeper /.wskeeper/ready /.wskeeper/ticket /robots.txt /.env /.git/config
-/server-status /nginx_status /actuator /wskeeper.yaml /ws /socket.io/ /APP /apps""".split()
+UNDOCUMENTED = [
+    "/",
+    "/metrics",
+    "/healthz",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/debug",
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+    "/status",
+    "/api",
+    "/api/v1/status",
+    "/api/v1/keys",
+    "/api/v1/connections",
+    "/api/v1/reload",
+    "/console",
+    "/login",
+    "/static",
+    "/favicon.ico",
+    "/.wskeeper",
+    "/.wskeeper/ready",
+    "/.wskeeper/ticket",
+    "/robots.txt",
+    "/.env",
+    "/.git/config",
+    "/server-status",
+    "/nginx_status",
+    "/actuator",
+    "/wskeeper.yaml",
+    "/ws",
+    "/socket.io/",
+    "/APP",
+    "/apps",
+]
 
 
 def test_p12_nothing_else_is_served_on_the_public_listener(

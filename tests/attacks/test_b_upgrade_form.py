@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.attacks.scene import GOOD, assert_refused, good
-from tests.harness.client import Door
 from tests.harness.heads import upgrade
-from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.harness.client import Door
+    from tests.harness.upstream import Upstream
 
 pytestmark = pytest.mark.timeout(60)
 

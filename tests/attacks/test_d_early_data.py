@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.attacks.scene import APP_ONLY, BAD, assert_refused, good
 from tests.harness import frames
-from tests.harness.client import Door
-from tests.harness.gateway import Gateway
 from tests.harness.heads import plain, upgrade
 from tests.harness.process import MB, Watch
-from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.harness.client import Door
+    from tests.harness.gateway import Gateway
+    from tests.harness.upstream import Upstream
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.attacks.scene import APP_ONLY, GOOD, assert_refused, good
-from tests.harness.client import Door
 from tests.harness.heads import upgrade
-from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.harness.client import Door
+    from tests.harness.upstream import Upstream
 
 pytestmark = pytest.mark.timeout(60)
 
-DOT_SEGMENTS = """/app/../admin /app/%2e%2e/admin /app/.%2e/admin /app/%2E./admin /app/%2E%2E/admin
-/app/..;/admin /app/..;x=y/admin /app/%2e%2e;/admin /app/.;/x /app/.;a=b/x /app;x/..;/admin
-/app/.. /app/. /app/./x /./app /../app /app/%2e /app/%2E/x /app/x/../../admin /app/../app
-/app/%2e%2e%2fadmin /app/..%2fadmin /app/..%5cadmin""".split()
+DOT_SEGMENTS = [
+    "/app/../admin",
+    "/app/%2e%2e/admin",
+    "/app/.%2e/admin",
+    "/app/%2E./admin",
+    "/app/%2E%2E/admin",
+    "/app/..;/admin",
+    "/app/..;x=y/admin",
+    "/app/%2e%2e;/admin",
+    "/app/.;/x",
+    "/app/.;a=b/x",
+    "/app;x/..;/admin",
+    "/app/..",
+    "/app/.",
+    "/app/./x",
+    "/./app",
+    "/../app",
+    "/app/%2e",
+    "/app/%2E/x",
+    "/app/x/../../admin",
+    "/app/../app",
+    "/app/%2e%2e%2fadmin",
+    "/app/..%2fadmin",
+    "/app/..%5cadmin",
+]
 
-SLASHES = """//app /app//x /app// //app/x ///app /app/x//y //127.0.0.1/app""".split()
+SLASHES = ["//app", "/app//x", "/app//", "//app/x", "///app", "/app/x//y", "//127.0.0.1/app"]
 
-ENCODED = """/app/%2f /app/%2Fx /app%2fx /app/%5c /app/%5Cx /app/\\ /app\\x /app/..\\admin \\app
-/app/%00 /app/x%00 /app%00 /app/%0d%0aX-Injected:%201 /app/%0a /app/%0D /app/%09 /app/%1f /app/%7f
-/app/%20HTTP/1.1%0d%0aX-Injected:%201%0d%0a%0d%0a /app/%01""".split()
+ENCODED = [
+    "/app/%2f",
+    "/app/%2Fx",
+    "/app%2fx",
+    "/app/%5c",
+    "/app/%5Cx",
+    "/app/\\",
+    "/app\\x",
+    "/app/..\\admin",
+    "\\app",
+    "/app/%00",
+    "/app/x%00",
+    "/app%00",
+    "/app/%0d%0aX-Injected:%201",
+    "/app/%0a",
+    "/app/%0D",
+    "/app/%09",
+    "/app/%1f",
+    "/app/%7f",
+    "/app/%20HTTP/1.1%0d%0aX-Injected:%201%0d%0a%0d%0a",
+    "/app/%01",
+]
 
-BROKEN = """/app% /app/% /app/%2 /app/%zz /app/%u0061 /app/%%32%65 /app/x%""".split()
+BROKEN = ["/app%", "/app/%", "/app/%2", "/app/%zz", "/app/%u0061", "/app/%%32%65", "/app/x%"]
 
 FRAGMENTS = ["/app#", "/app#/x", "/app/x#../admin", "/app?x#y"]
 

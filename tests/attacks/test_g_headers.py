@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.attacks.scene import APP_ONLY, GOOD, assert_refused, good
-from tests.harness.client import Door
-from tests.harness.gateway import Gateway
 from tests.harness.heads import DEFAULT_HOST, Request, upgrade
-from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.harness.client import Door
+    from tests.harness.gateway import Gateway
+    from tests.harness.upstream import Upstream
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.attacks.scene import ORIGIN, assert_refused, good
-from tests.harness.client import Door
 from tests.harness.heads import upgrade
-from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from tests.harness.client import Door
+    from tests.harness.upstream import Upstream
 
 pytestmark = pytest.mark.timeout(60)
 

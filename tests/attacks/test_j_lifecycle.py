@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import signal
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,10 +16,15 @@ from tests.harness.accounts import log_faults
 from tests.harness.client import Client, Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
-from tests.harness.peer import Peer
 from tests.harness.probe import Probe
 from tests.harness.process import MB, Watch, open_files, wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.harness.peer import Peer
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -27,6 +33,8 @@ WRITE_DEADLINE = 2.0
 HEAD_DEADLINE = 2.0
 WHOLE = frames.masked(frames.TEXT, b"whole")
 HALF = frames.header(frames.BINARY, 1000, mask=frames.MASK) + b"half a frame"
+# It may be held until it can be judged.
+HEADER_CUT = HALF[:3]
 HALF_DOWN = frames.header(frames.BINARY, 1000) + b"half a frame"
 
 
@@ -43,7 +51,7 @@ def opened(door: Door, upstream: Upstream) -> tuple[Client, UpstreamConnection]:
 
 
 @pytest.mark.parametrize("leave", ["reset", "finish_sending", "close"])
-@pytest.mark.parametrize("said", [b"", WHOLE, HALF, HALF[:3], WHOLE + HALF])
+@pytest.mark.parametrize("said", [b"", WHOLE, HALF, HEADER_CUT, WHOLE + HALF])
 def test_p80_a_vanished_client_ends_the_upstream(
     door: Door, upstream: Upstream, gateway: Gateway, said: bytes, leave: str
 ) -> None:
@@ -51,9 +59,10 @@ def test_p80_a_vanished_client_ends_the_upstream(
     with upstream.by_hand():
         client, connection = opened(door, upstream)
         client.send(said)
-        assert connection.read_exactly(len(said)) == said
+        heard = b"" if said == HEADER_CUT else connection.read_exactly(len(said))
+        assert heard == said[: len(heard)]
         getattr(client, leave)()
-        assert connection.read_to_end(1) == b"", "more than the client said"
+        assert connection.read_to_end(1) in {b"", said[len(heard) :]}, "more than was said"
         connection.close()
     assert wait_until(lambda: open_files(gateway.pid) <= before, 1.5), "fds are not back"
 
@@ -72,6 +81,21 @@ def test_p81_a_vanished_upstream_is_told_at_a_boundary(
             client.expect_close(1012, "upstream_lost")
             client.expect_end(1.2)
             assert time.monotonic() - began < 1.2
+
+
+@pytest.mark.parametrize("leave", ["reset", "close", "finish_sending"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_p81_an_upstream_that_vanishes_in_a_header_is_lost_as_any(
+    door: Door, upstream: Upstream, leave: str, size: int
+) -> None:
+    lost = frames.frame(frames.CLOSE, frames.close_payload(1012, "upstream_lost"))
+    with upstream.by_hand():
+        client, connection = opened(door, upstream)
+        connection.send(HALF_DOWN[:size])
+        client.expect_silence(0.05)
+        getattr(connection, leave)()
+        assert client.read_to_end(1.2) in {lost, b""}
+        connection.close()
 
 
 @pytest.mark.parametrize("leave", ["reset", "close", "finish_sending"])
@@ -159,7 +183,7 @@ def test_p83_a_slow_reader_stops_its_peer_and_is_cut_off(
             told = sender.read_to_end(2 * WRITE_DEADLINE)
             took = time.monotonic() - began
         assert told == b"" or frames.take(bytearray(told)) is not None, told[:50]
-        assert WRITE_DEADLINE - 0.5 <= took <= WRITE_DEADLINE + 1.5
+        assert WRITE_DEADLINE - 0.5 <= took <= WRITE_DEADLINE + 2.5
         assert watch.growth < 1 * MB, f"{watch.growth / MB:.2f} MB"
         probe.assert_unaffected(quiet)
         slow.close()
@@ -274,3 +298,114 @@ def test_p85_a_stop_refuses_new_handshakes(
         assert answer == b"" or answer.startswith(b"HTTP/1.1 503 "), answer[:100]
         client.close()
         assert gateway.wait(15) == 0
+
+
+# -- Both sides at once: what happens while the gateway is stopped arrives in one turn of its loop
+
+
+@contextlib.contextmanager
+def at_once(gateway: Gateway) -> Iterator[None]:
+    gateway.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        gateway.signal(signal.SIGCONT)
+
+
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+@pytest.mark.parametrize("leave", ["reset", "close"])
+@pytest.mark.parametrize("answer", ["101", "101 and a frame", "403", "half", "reset", "close"])
+def test_p87_a_client_that_leaves_while_the_upstream_answers(
+    door: Door, upstream: Upstream, gateway: Gateway, answer: str, leave: str, first: str
+) -> None:
+    before = open_files(gateway.pid)
+    with upstream.by_hand():
+        client = door.send(good())
+        connection = upstream.connection()
+        connection.read_request()
+        said = {
+            "101": connection.switching(),
+            "101 and a frame": connection.switching() + frames.frame(frames.TEXT, b"hello"),
+            "403": REFUSAL,
+            "half": REFUSAL[:20],
+        }
+
+        def upstream_acts() -> None:
+            if answer in said:
+                connection.send(said[answer])
+            else:
+                getattr(connection, answer)()
+
+        acts = [getattr(client, leave), upstream_acts]
+        with at_once(gateway):
+            for act in acts if first == "client" else reversed(acts):
+                act()
+        if answer in said:
+            connection.read_to_end(1.2)
+        connection.close()
+    assert wait_until(lambda: open_files(gateway.pid) <= before, 1.5), "fds are not back"
+
+
+def _reset(peer: Peer) -> None:
+    peer.reset()
+
+
+def _close(peer: Peer) -> None:
+    peer.close()
+
+
+def _goodbye(peer: Peer) -> None:
+    mask = frames.MASK if isinstance(peer, Client) else None
+    peer.send(frames.frame(frames.CLOSE, frames.close_payload(1000), mask=mask))
+
+
+def _violation(peer: Peer) -> None:
+    peer.send(frames.frame(3, mask=frames.MASK if isinstance(peer, Client) else None))
+
+
+def _half_a_frame_and_reset(peer: Peer) -> None:
+    peer.send(HALF if isinstance(peer, Client) else HALF_DOWN)
+    peer.reset()
+
+
+ACTS = [_reset, _close, _goodbye, _violation, _half_a_frame_and_reset]
+
+
+@pytest.mark.parametrize("second", ACTS)
+@pytest.mark.parametrize("first", ACTS)
+def test_p81_both_ends_may_go_at_the_same_time(
+    door: Door,
+    upstream: Upstream,
+    gateway: Gateway,
+    first: Callable[[Peer], None],
+    second: Callable[[Peer], None],
+) -> None:
+    before = open_files(gateway.pid)
+    with upstream.by_hand():
+        sessions = [opened(door, upstream), opened(door, upstream)]
+        with at_once(gateway):
+            for (client, connection), turned in zip(sessions, (False, True), strict=True):
+                first(connection if turned else client)
+                second(client if turned else connection)
+        for end in (end for session in sessions for end in session):
+            if end.sock.fileno() >= 0:
+                end.read_to_end(1.5)
+                end.close()
+    assert wait_until(lambda: open_files(gateway.pid) <= before, 1.5), "fds are not back"
+
+
+def test_p80_a_whole_life_in_one_turn(door: Door, upstream: Upstream, gateway: Gateway) -> None:
+    """Handshake, message, Close and FIN lie in the socket before the gateway reads any of it."""
+    whole = good() + WHOLE + frames.masked(frames.CLOSE, frames.close_payload(1000))
+    before = open_files(gateway.pid)
+    with upstream.plays(silent):
+        for leave in ("finish_sending", "close", "reset"):
+            with at_once(gateway):
+                client = door.send(whole)
+                getattr(client, leave)()
+        door.close_all()
+        upstream.forget()
+    assert wait_until(lambda: open_files(gateway.pid) <= before, 3), "fds are not back"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +20,10 @@ from tests.harness.heads import upgrade
 from tests.harness.process import MB, rss, wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 HANDSHAKES = 5000
@@ -30,6 +32,14 @@ COMBINATIONS = list(itertools.product(("uvloop", "asyncio"), ("tcp", "tls")))
 
 HALF = frames.header(frames.BINARY, 1000, mask=frames.MASK) + b"half a frame"
 CLOSE = frames.close_payload(1000)
+
+
+# What OpenSSL frees stays with the C library otherwise, as holes that look like a leak.
+RETURNING_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "16384",
+    "MALLOC_TRIM_THRESHOLD_": "16384",
+}
 
 
 # -- the upstream's part, chosen by the last segment of the path
@@ -125,14 +135,22 @@ def gone_while_connecting(door: Door) -> None:
 
 def gone_while_dialling(door: Door) -> None:
     client = door.send(good("/app/never-answers") + frames.masked(frames.TEXT, b"early"))
-    assert not client.is_readable(0.01)
+    client.expect_silence(0.02)
     client.reset()
 
 
 def finished_while_dialling(door: Door) -> None:
     client = door.send(good("/app/never-answers"))
-    assert not client.is_readable(0.01)
+    client.expect_silence(0.02)
     client.close()
+
+
+def gone_while_the_upstream_resets(door: Door) -> None:
+    door.send(good("/app/resets")).reset()
+
+
+def gone_while_the_upstream_answers(door: Door) -> None:
+    door.send(good("/app/echo")).close()
 
 
 def refused_port(door: Door) -> None:
@@ -200,6 +218,8 @@ STAGES: list[Callable[[Door], None]] = [
     gone_while_connecting,
     gone_while_dialling,
     finished_while_dialling,
+    gone_while_the_upstream_resets,
+    gone_while_the_upstream_answers,
     refused_port,
     *(
         _refused_by(part, 502)
@@ -281,7 +301,7 @@ def test_p87_failures_at_every_stage_leave_nothing_behind(
                 "targets": [upstream.url],
                 "tls": {"ca": str(certificates.authority)},
             }
-        environment = {"WSKEEPER_EVENT_LOOP": loop}
+        environment = {"WSKEEPER_EVENT_LOOP": loop, **RETURNING_MEMORY}
         with (
             Gateway(tmp_path, config, environment=environment) as gateway,
             Door(gateway.public, client) as door,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING
 
-from tests.harness.client import Books
-from tests.harness.gateway import Gateway
 from tests.harness.process import open_files, rss, wait_until
+
+if TYPE_CHECKING:
+    from tests.harness.client import Books
+    from tests.harness.gateway import Gateway
 
 CANARY = "CANARY"
 FORBIDDEN = ("Traceback", "never retrieved", "Task was destroyed", "never awaited", CANARY)

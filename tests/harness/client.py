@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import ssl
 import threading
 from collections import Counter
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tests.harness.heads import Response
 from tests.harness.peer import Peer
+
+if TYPE_CHECKING:
+    import ssl
 
 SERIES = re.compile(r"wskeeper_handshakes_total\{(?P<labels>.*)\}")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

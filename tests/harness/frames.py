@@ -43,7 +43,7 @@ def apply_mask(payload: bytes, mask: bytes) -> bytes:
     )
 
 
-def header(  # noqa: PLR0913 - one argument per field of the header
+def header(
     opcode: int,
     length: int,
     *,
@@ -66,7 +66,7 @@ def header(  # noqa: PLR0913 - one argument per field of the header
     return packed + (mask or b"")
 
 
-def frame(  # noqa: PLR0913 - one argument per field of the header
+def frame(
     opcode: int,
     payload: bytes = b"",
     *,

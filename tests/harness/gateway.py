@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 import urllib.request
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START_DEADLINE = 15.0
 STOP_DEADLINE = 15.0
@@ -78,7 +80,7 @@ class Gateway:
                 lines.append(line.rstrip("\n"))
                 self._logged.notify_all()
 
-    def __enter__(self) -> Gateway:
+    def __enter__(self) -> Self:
         try:
             self.public = self._address("public")
             self.admin = self._address("admin")
@@ -146,7 +148,9 @@ class Gateway:
                 if self.events(name, **fields):
                     continue
                 said = "\n".join([*self.output, *self.log][-40:])
-                raise GatewayFailed(f"no event {name} {fields} within {timeout} s; it said:\n{said}")
+                raise GatewayFailed(
+                    f"no event {name} {fields} within {timeout} s; it said:\n{said}"
+                )
             with self._logged:
                 self._logged.wait(min(left, 0.2))
 

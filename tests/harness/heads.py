@@ -29,7 +29,7 @@ def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode("latin-1")
 
 
-def upgrade(  # noqa: PLR0913 - every part of a request head can be wrong
+def upgrade(
     target: str | bytes = "/app",
     *,
     key: str | bytes | None = None,

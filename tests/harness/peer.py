@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import random
 import select
 import socket
 import struct
 import threading
 import time
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tests.harness import frames
-from tests.harness.frames import Frame
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.harness.frames import Frame
 
 READ_DEADLINE = 5.0
 CHUNK = 256 * 1024

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,8 +15,13 @@ from tests.harness.heads import Head, upgrade
 from tests.harness.peer import PeerGoneError
 from tests.harness.upstream import Upstream, UpstreamConnection, answers, silent
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 REFUSAL = (
-    b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nX-Wskeeper-Code: key_missing\r\n\r\n{}"
+    b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nX-Wskeeper-Code: key_missing\r\n"
+    b"Connection: close\r\n\r\n{}"
 )
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tests.harness import frames
 from tests.harness.heads import Request, accept_for
 from tests.harness.peer import Peer, PeerGoneError
+
+if TYPE_CHECKING:
+    import ssl
 
 SETTLE = 0.3  # "nothing was dialled" means: not within this many seconds after the answer
 SCRIPT_DEADLINE = 60.0

@@ -147,7 +147,7 @@ def test_serve_without_a_file_prints_a_key_for_this_run(upstream, tmp_path):
     )
     with process:
         lines = iter(process.stdout.readline, "")
-        assert next(lines).startswith("default  /ws → ws://127.0.0.1:")
+        assert next(lines).startswith("default  /ws/room1 → ws://127.0.0.1:")
         key = next(line for line in lines if "wsk_" in line).split()[-1]
         events = map(json.loads, iter(process.stderr.readline, ""))
         listening = next(event for event in events if event.get("listener") == "public")

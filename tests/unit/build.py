@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from proxy.config.model import Config
 from proxy.handshake.head import AnswerHead, Headers, RequestHead, parse_answer, parse_request
 
 
@@ -23,6 +26,19 @@ def request(raw: bytes) -> RequestHead:
 def answer(first: str | bytes, *lines: str | bytes) -> AnswerHead:
     """An answer head, parsed."""
     return parse_answer(head(first, *lines))
+
+
+def config(*routes: dict[str, Any], **sections: Any) -> Config:
+    """A configuration out of plain data; routes get what they must have."""
+    return Config.model_validate(
+        {
+            "routes": [
+                {"name": "chat", "path": "/chat", "upstream": "ws://127.0.0.1:9000/ws", **route}
+                for route in routes
+            ],
+            **sections,
+        }
+    )
 
 
 def _bytes(line: str | bytes) -> bytes:

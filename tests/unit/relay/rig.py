@@ -103,10 +103,13 @@ class Peer:
         assert not self.lost
         self.lost = True
         rig = self._rig
+        commands = rig.session.lost(self._side, reset=reset)
         if rig.client.lost and rig.upstream.lost:
-            rig.session.gone()
+            rig.session.gone()  # There is nobody left to obey.
             rig.deadline = None
-        rig.obey(rig.session.lost(self._side, reset=reset))
+            rig.check()
+        else:
+            rig.obey(commands)
 
     # What its leg is commanded
 

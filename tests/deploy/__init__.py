@@ -1,0 +1,1 @@
+"""The deployment's files, held against each other, against the code, and tried out."""
