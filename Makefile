@@ -1,5 +1,6 @@
 # make demo   run the real thing on loopback, with example services and a key
 # make test   every test (those that need a missing program skip and say so)
+# make bench  what a message, a handshake and a session cost, beside nginx and others (8 minutes)
 # make check  format, lint, types, floors, tests, coverage: what a change must pass
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test bench check format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -27,6 +28,9 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	@$(BIN)/python -m pytest
+
+bench: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks --plot docs/images/benchmark.svg
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

@@ -78,7 +78,8 @@ def _wskeeper_version() -> str | None:
     if importlib.util.find_spec("proxy.__main__") is None:
         return None
     said = _said([*python("proxy"), "version"])
-    return said.splitlines()[0] if said else None
+    # "wskeeper 0.1.0"
+    return said.split()[1] if said else None
 
 
 def _wskeeper(site: Site, environment: dict[str, str] | None = None) -> list[Command]:

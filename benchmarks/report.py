@@ -134,19 +134,18 @@ def summary(
     noise = [100 * row.sample["noise"] for row in results.rows] or [0.0]
     rounds = len({row.round for row in results.rows})
     programs = ", ".join(f"{name} {version}" for name, version in versions.items())
-    lines = [
-        table(results, proxies, effort),
-        "",
-        NOTES,
+    where = (
         f"{facts['cpu']}, {facts['cores']} cores; {facts['system']}; Python {facts['python']}; "
-        f"TCP {facts['congestion_control']}. {programs}.",
-        "",
-        f"{rounds} rounds, {effort.seconds:g} s a sample, {results.seconds:.0f} s in all. "
+        f"TCP {facts['congestion_control']}. {programs}."
+    )
+    how = (
+        f"Rounds: {rounds}, of {effort.seconds:g} s a sample, {results.seconds:.0f} s in all. "
         f"{results.repeated} samples were taken again because others had the cores; of the time "
         f"of those kept, others had {statistics.median(noise):.0f} % (median), {max(noise):.0f} % "
-        "(most).",
-    ]
-    lines += [f"Failed: {where}: {why}" for where, why in results.failures.items()]
+        "(most)."
+    )
+    lines = [table(results, proxies, effort), "", NOTES, where, "", how]
+    lines += [f"Failed: {what}: {why}" for what, why in results.failures.items()]
     return "\n".join(lines)
 
 
