@@ -57,14 +57,16 @@ class DeadlineQueue:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        self._timer = None
-        while self._due:
-            member, due = next(iter(self._due.items()))
-            if due > now:
-                self._timer = self._loop.call_at(due, self._tick)
-                return
-            del self._due[member]
-            member.overdue()
+        try:
+            while self._due:
+                member, due = next(iter(self._due.items()))
+                if due > now:
+                    break
+                del self._due[member]
+                member.overdue()
+        finally:  # Whatever one member does, the others are looked at.
+            first = next(iter(self._due.values()), None)
+            self._timer = None if first is None else self._loop.call_at(first, self._tick)
 
 
 class Deadlines:
