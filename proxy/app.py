@@ -82,7 +82,7 @@ class Gateway:
                     for route in config.routes
                 },
             ),
-            dialer=Dialer(routes, self._resolver, deadlines),
+            dialer=Dialer(routes, self._resolver, deadlines, loop),
             registry=self.registry,
             trusted_proxies=config.trusted_proxies,
             address_header=config.client_address_header.lower().encode("ascii"),
@@ -155,7 +155,7 @@ class Gateway:
         if self._public is not None:
             self._public.close()
         deadline = self._loop.time() + DRAIN_TIMEOUT
-        while self.registry or self.house.tasks:
+        while self.registry or self.house.opening:
             self.registry.end_all(errors.DRAINING)
             if self._loop.time() >= deadline:
                 break

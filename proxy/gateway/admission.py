@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from proxy.auth.authenticator import Authenticator, Principal
     from proxy.deadlines import Deadlines
     from proxy.handshake.client import Address, Client, Network
-    from proxy.handshake.head import RequestHead
+    from proxy.handshake.head import AnswerHead, RequestHead
     from proxy.logs import Logger
     from proxy.routes import Route, RouteTable
     from proxy.sessions.registry import Registry
-    from proxy.upstream.dialer import Dialer, Opened
+    from proxy.upstream.dialer import Caller, Dial, Dialer
 
 _SUBPROTOCOL: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
@@ -101,8 +101,6 @@ class Admission:
         self._deadlines = deadlines
         self._log = log
         self._loop = loop
-        # Handshakes between their judgement and their end.
-        self._dialling = 0
 
     # Steps -------------------------------------------------------------------------------------
 
@@ -136,12 +134,8 @@ class Admission:
         check_handshake(head)
         request.principal = self._authenticator.authenticate(head.headers, route)
 
-    async def dial(self, request: HandshakeRequest) -> Opened:
-        """Step 7: the upstream's answer to the handshake, whatever it is.
-
-        Raises:
-            Refused: there is none.
-        """
+    def dial(self, request: HandshakeRequest, caller: Caller) -> Dial:
+        """Step 7: asks the upstream; `caller` hears its answer, whatever it is."""
         route, principal = request.route, request.principal
         assert route is not None
         assert principal is not None
@@ -158,21 +152,11 @@ class Admission:
                 *principal.key.headers,
             ),
         )
-        self._dialling += 1
-        try:
-            opened = await self._dialer.open(route, handshake)
-        finally:
-            self._dialling -= 1
-        totals = self.registry.totals[route.name]
-        totals.connect_duration.observe(opened.connected_in)
-        return opened
+        return self._dialer.dial(route, handshake, caller)
 
-    async def read_refusal(self, request: HandshakeRequest, opened: Opened) -> bytes:
-        """The body of the upstream's refusal; its socket is closed afterwards."""
-        assert request.route is not None
-        return await self._dialer.read_refusal(opened, request.route)
-
-    def accept(self, request: HandshakeRequest, opened: Opened) -> LiveSession:
+    def accept(
+        self, request: HandshakeRequest, answer: AnswerHead, *, connected_in: float
+    ) -> LiveSession:
         """Step 8: checks the 101 and makes the session; nothing flows before it `begin`s.
 
         Raises:
@@ -181,19 +165,20 @@ class Admission:
         route, principal, headers = request.route, request.principal, request.head.headers
         assert route is not None
         assert principal is not None
-        chosen = opened.answer.headers
+        totals = self.registry.totals[route.name]
+        totals.connect_duration.observe(connected_in)
+        chosen = answer.headers
         subprotocols = offered_subprotocols(headers) if _SUBPROTOCOL in chosen else ()
         offers = route.compression and _EXTENSIONS in chosen
         extensions = check_switch(
-            opened.answer,
+            answer,
             key=headers.all(b"sec-websocket-key")[0],
             subprotocols=subprotocols,
             extensions=offered_extensions(headers) if offers else (),
         )
-        totals = self.registry.totals[route.name]
-        to_upstream, to_client = totals.traffic
         if request.id in self.registry:  # A trusted proxy used one id for two requests.
             request.id = self._new_id()
+        to_upstream, to_client = totals.traffic
         session = LiveSession(
             id=request.id,
             route=route.name,
@@ -241,7 +226,7 @@ class Admission:
         self._log.debug("handshake_refused", **fields, code=CLIENT_GONE)
 
     def note_failure(
-        self, failure: Exception, request: HandshakeRequest | None, *, client: str, id: str
+        self, failure: BaseException, request: HandshakeRequest | None, *, client: str, id: str
     ) -> None:
         """Logs a fault of ours with its traceback."""
         self._log.error("internal_error", **_described(request, client, id), failure=failure)
@@ -270,7 +255,7 @@ class Admission:
         if self.draining:
             raise Refused("draining", "The gateway is going away; connect again.")
         limit = self.total_connections
-        if limit is not None and len(self.registry) + self._dialling >= limit:
+        if limit is not None and len(self.registry) + len(self._dialer) >= limit:
             self.note_limit(route.name, "total_connections", limit)
             raise Refused(
                 "gateway_connections",

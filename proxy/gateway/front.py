@@ -8,10 +8,9 @@ After the 101 both sockets belong to a session and the door is gone.
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.errors import Refused, close_code_for
+from proxy.errors import UPSTREAM_REFUSED, Refused, close_code_for
 from proxy.gateway.lingering import LINGER, Lingering
 from proxy.handshake.client import peer_address
 from proxy.handshake.collect import HeadCollector
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from proxy.deadlines import Deadlines
     from proxy.gateway.admission import Admission, HandshakeRequest
     from proxy.gateway.plain import PlainHttp
-    from proxy.upstream.dialer import Opened
+    from proxy.handshake.head import AnswerHead
+    from proxy.sessions.live import LiveSession
+    from proxy.upstream.dialer import Dial
 
 # Bytes a client may send behind its head before the upstream has answered; then it is not read.
 MAX_EARLY: Final = 64 * 1024
@@ -73,8 +74,8 @@ class House:
         self.closing = 0
         # Transports that were answered and are not gone yet.
         self.lingering: set[asyncio.Transport] = set()
-        # Handshakes under way, so that none is forgotten and shutdown can wait for them.
-        self.tasks: set[asyncio.Task[None]] = set()
+        # Doors whose upstream is being dialled.
+        self.opening: set[FrontDoor] = set()
 
     def door(self) -> FrontDoor:
         """A protocol for a connection just accepted."""
@@ -84,9 +85,8 @@ class House:
         """Ends what has not become a session: silent connections, handshakes, answered sockets."""
         for door in self.waiting.clear():
             door.overdue()
-        for task in list(self.tasks):
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for opening in list(self.opening):
+            opening.give_up()
         for transport in list(self.lingering):
             transport.abort()
         await self.plain.close()
@@ -95,15 +95,28 @@ class House:
 class FrontDoor(asyncio.Protocol):
     """One connection that is not a session yet."""
 
-    __slots__ = ("_began", "_collector", "_early", "_house", "_paused", "_task", "_transport")
+    __slots__ = (
+        "_answer_head",
+        "_began",
+        "_collector",
+        "_dial",
+        "_early",
+        "_house",
+        "_paused",
+        "_request",
+        "_transport",
+    )
 
     _transport: asyncio.Transport
 
     def __init__(self, house: House) -> None:
         self._house = house
         self._collector: HeadCollector | None = HeadCollector(house.head_size)
-        # Set once the head is complete and the upstream is dialled.
-        self._task: asyncio.Task[None] | None = None
+        # Set while the upstream is dialled.
+        self._dial: Dial | None = None
+        self._request: HandshakeRequest | None = None
+        # Set while the body of the upstream's refusal is read.
+        self._answer_head: AnswerHead | None = None
         self._early = b""
         self._paused = False
         self._began = 0.0
@@ -163,8 +176,8 @@ class FrontDoor(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _client_left(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if self._dial is not None:
+            self.give_up()
         elif self._collector is not None:
             begun = self._collector.begun
             self._leave()
@@ -199,79 +212,93 @@ class FrontDoor(asyncio.Protocol):
             self._fail(failure, request)
             return
         self._early = rest
-        self._task = house.loop.create_task(self._open(request), name=f"handshake {request.id}")
-        house.tasks.add(self._task)
-        self._task.add_done_callback(functools.partial(self._opened, request))
+        self._request = request
+        house.opening.add(self)
+        self._dial = house.admission.dial(request, self)
 
-    async def _open(self, request: HandshakeRequest) -> None:
-        """Step 7 and 8: dials, then answers the client."""
-        admission = self._house.admission
-        opened = None
+    # The upstream ------------------------------------------------------------------------------
+
+    def answered(self, answer: AnswerHead) -> None:
+        """The upstream has answered: step 8, or its own refusal."""
+        dial, request = self._dial, self._request
+        assert dial is not None
+        assert request is not None
+        if answer.status >= 400:
+            self._answer_head = answer
+            dial.read_body(self)
+            return
+        self._dial_over()
         try:
-            opened = await admission.dial(request)
-            if opened.answer.status >= 400:
-                await self._relay_refusal(request, opened)
-            else:
-                self._begin(request, opened)
-        except asyncio.CancelledError:
-            self._drop(opened)
-            raise
+            session = self._house.admission.accept(request, answer, connected_in=dial.connected_in)
         except Refused as refused:
-            self._drop(opened)
+            dial.transport.abort()
             self._refuse(refused, request)
         except Exception as failure:  # noqa: BLE001 - an unknown failure is a refusal
-            self._drop(opened)
+            dial.transport.abort()
             self._fail(failure, request)
+        else:
+            self._begin(session, request, answer, dial)
 
-    def _opened(self, request: HandshakeRequest, task: asyncio.Task[None]) -> None:
-        """The handshake is over; one that was cancelled, begun or not, had lost its client."""
-        self._house.tasks.discard(task)
-        self._task = None
-        if task.cancelled():
-            self._house.admission.note_client_gone(request, client="", id=request.id)
-            self._transport.abort()
+    def unanswered(self, refused: Refused) -> None:
+        """There is no upstream."""
+        request = self._request
+        self._dial_over()
+        self._refuse(refused, request)
 
-    @staticmethod
-    def _drop(opened: Opened | None) -> None:
-        if opened is not None:
-            opened.transport.abort()
+    def broken(self, failure: BaseException) -> None:
+        """Dialling failed in a way that nobody foresaw."""
+        request = self._request
+        self._dial_over()
+        self._fail(failure, request)
 
-    def _begin(self, request: HandshakeRequest, opened: Opened) -> None:
+    def body_read(self, body: bytes) -> None:
+        """The upstream's own refusal is complete."""
+        answer, request = self._answer_head, self._request
+        assert answer is not None
+        assert request is not None
+        self._dial_over()
+        self._house.admission.note_upstream_refusal(request, answer.status)
+        if self._refuses_with_close(request):
+            self._close_with(close_code_for(answer.status), UPSTREAM_REFUSED, request)
+        else:
+            self._answer(relaying(answer, body, request_id=request.id))
+
+    def give_up(self) -> None:
+        """The client is gone, or the gateway is, before the upstream has answered."""
+        dial, request = self._dial, self._request
+        assert dial is not None
+        assert request is not None
+        self._dial_over()
+        dial.cancel()
+        self._house.admission.note_client_gone(request, client="", id=request.id)
+        self._transport.abort()
+
+    def _dial_over(self) -> None:
+        self._house.opening.discard(self)
+        self._dial = None
+        self._request = None
+
+    def _begin(
+        self, session: LiveSession, request: HandshakeRequest, answer: AnswerHead, dial: Dial
+    ) -> None:
         """Answers 101 and lets the bytes flow, those that came early first."""
-        session = self._house.admission.accept(request, opened)
         offered = request.head.headers.tokens(b"sec-websocket-protocol")
-        ours = OUR_SUBPROTOCOL in offered and b"sec-websocket-protocol" not in opened.answer.headers
-        self._transport.write(
-            switching(
-                opened.answer,
-                request_id=request.id,
-                subprotocol=OUR_SUBPROTOCOL if ours else None,
-            )
-        )
-        upstream = session.legs[Side.UPSTREAM]
-        session.begin(self._transport, opened.transport)
-        behind = opened.opening.behind
-        if behind:
-            upstream.data_received(behind)
+        ours = OUR_SUBPROTOCOL in offered and b"sec-websocket-protocol" not in answer.headers
+        subprotocol = OUR_SUBPROTOCOL if ours else None
+        transport = self._transport
+        transport.write(switching(answer, request_id=session.id, subprotocol=subprotocol))
+        session.begin(transport, dial.transport)
+        if dial.behind:
+            session.legs[Side.UPSTREAM].data_received(dial.behind)
         if self._early:  # To whoever has the socket now: what came behind may have ended it all.
-            receiver = cast("asyncio.Protocol", self._transport.get_protocol())
+            receiver = cast("asyncio.Protocol", transport.get_protocol())
             receiver.data_received(self._early)
         if self._paused:
-            self._transport.resume_reading()
-
-    async def _relay_refusal(self, request: HandshakeRequest, opened: Opened) -> None:
-        admission = self._house.admission
-        body = await admission.read_refusal(request, opened)
-        status = opened.answer.status
-        admission.note_upstream_refusal(request, status)
-        if self._refuses_with_close(request):
-            self._close_with(close_code_for(status), "upstream_refused", request)
-        else:
-            self._answer(relaying(opened.answer, body, request_id=request.id))
+            transport.resume_reading()
 
     # Saying no ---------------------------------------------------------------------------------
 
-    def _fail(self, failure: Exception, request: HandshakeRequest | None) -> None:
+    def _fail(self, failure: BaseException, request: HandshakeRequest | None) -> None:
         admission = self._house.admission
         name = request.id if request is not None else admission.new_id()
         admission.note_failure(failure, request, client=self._peer(), id=name)

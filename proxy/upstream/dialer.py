@@ -1,12 +1,13 @@
-"""Opens the upstream's leg: a socket, TLS where asked for, the handshake on it, its answer."""
+"""Opens the upstream's leg: a socket, TLS where asked for, the handshake on it, its answer.
+
+A dial is a protocol that calls back, not a coroutine that waits: every session pays for one.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import aiohappyeyeballs
 
@@ -16,7 +17,7 @@ from proxy.handshake.body import unframe
 from proxy.upstream.tls import client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from proxy.deadlines import DeadlineQueue, Deadlines
     from proxy.handshake.head import AnswerHead
@@ -30,58 +31,122 @@ _UNREACHABLE: Final = "The service behind this gateway cannot be reached."
 _LATE: Final = "The service behind this gateway did not answer in time."
 
 
-@dataclass(slots=True)
-class Opened:
-    """An upstream that has answered.
+class Caller(Protocol):
+    """Who dialled; exactly one of the first three is called, once, unless the dial is cancelled."""
+
+    def answered(self, answer: AnswerHead) -> None:
+        """The upstream gave its answer, whatever it is; `Dial.transport` is the caller's now."""
+
+    def unanswered(self, refused: Refused) -> None:
+        """There is no answer: `upstream_unreachable`, `upstream_invalid` or `upstream_timeout`."""
+
+    def broken(self, failure: BaseException) -> None:
+        """Dialling failed in a way that nobody foresaw."""
+
+    def body_read(self, body: bytes) -> None:
+        """What `Dial.read_body` was asked for."""
+
+
+class Dial(asyncio.Protocol):
+    """One upstream dialled for one handshake, until its answer is complete.
 
     Args:
-        opening: its socket's protocol; whoever takes the socket over takes `opening.behind`, the
-            bytes behind the answer, with it.
-        answer: the final answer's head.
-        connected_in: seconds for name, TCP and TLS.
+        route: whose upstream it is.
+        request: the head to send.
+        caller: hears what became of it.
+        deadlines: of connecting and answering.
     """
 
-    opening: Opening
-    answer: AnswerHead
-    connected_in: float
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        return self.opening.transport
-
-
-class Opening(asyncio.Protocol):
-    """The upstream's socket until its answer is complete."""
-
-    __slots__ = ("_answered", "_body", "_changed", "_closed", "_reader", "_request", "transport")
+    __slots__ = (
+        "_body",
+        "_caller",
+        "_cause",
+        "_deadlines",
+        "_dials",
+        "_due",
+        "_head",
+        "_loop",
+        "_reader",
+        "_request",
+        "_task",
+        "_timeouts",
+        "began",
+        "connected_in",
+        "transport",
+    )
 
     transport: asyncio.Transport  # Set by connection_made.
 
-    def __init__(self, request: bytes, answered: asyncio.Future[AnswerHead]) -> None:
+    def __init__(
+        self, route: Route, request: bytes, caller: Caller, deadlines: Deadlines, dials: set[Dial]
+    ) -> None:
+        self._timeouts = route.timeouts
         self._request = request
-        self._answered = answered
+        # None once the caller has heard what it waits for.
+        self._caller: Caller | None = caller
+        self._deadlines = deadlines
+        self._dials = dials
+        self._due: DeadlineQueue | None = None
+        self._cause = ""
+        # Connects; its result is this protocol's `connection_made`.
+        self._task: asyncio.Task[Any] | None = None
         self._reader = AnswerReader()
-        # What came behind the answer's head, kept for a refusal's body.
+        # Set once the answer's head is complete.
+        self._head: AnswerHead | None = None
         self._body = b""
-        self._closed = False
-        self._changed: asyncio.Event | None = None
+        # Seconds for name, TCP and TLS.
+        self.connected_in = 0.0
+
+    def begin(self, connecting: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Begins to connect."""
+        self._loop = loop
+        self.began = loop.time()
+        self._dials.add(self)
+        self._wait(self._timeouts.upstream_connect, "no connection in time")
+        self._task = loop.create_task(connecting, name="dial")
+        self._task.add_done_callback(self._connected)
+
+    def cancel(self) -> None:
+        """The caller does not want the answer any more."""
+        self._caller = None
+        self._stop()
+
+    @property
+    def behind(self) -> bytes:
+        """What came behind the answer's head so far; whoever takes the socket over takes it too."""
+        return self._body
+
+    def read_body(self, caller: Caller) -> None:
+        """Reads the body of a refusal until it is complete, long enough, or the socket ends."""
+        self._caller = caller
+        self._dials.add(self)
+        self._wait(self._timeouts.close, "no body in time")
+        self._look_at_body(ended=self.transport.is_closing())
+
+    # The socket --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if self._caller is None:
+            self.transport.abort()
+            return
+        self.connected_in = self._loop.time() - self.began
         self.transport.write(self._request)
+        self._wait(self._timeouts.upstream_handshake, "no answer in time")
 
     def data_received(self, data: bytes) -> None:
-        if self._answered.done():
-            self._keep(data)
+        if self._head is not None:
+            self._body += data
+            self._look_at_body(ended=False)
             return
         try:
             result = self._reader.feed(data)
         except Refused as refused:
-            self._fail(refused)
+            self._refuse(refused)
             return
         if result is not None:
-            head, self._body = result
-            self._answered.set_result(head)
+            self._head, self._body = result
+            self._conclude().answered(self._head)
 
     def eof_received(self) -> bool:
         self._hung_up()
@@ -91,44 +156,85 @@ class Opening(asyncio.Protocol):
         del exc
         self._hung_up()
 
-    def abort(self) -> None:
-        """Drops the socket, if there is one yet."""
+    def overdue(self) -> None:
+        """The deadline is over."""
+        self._due = None
+        if self._head is not None:
+            self._look_at_body(ended=True)
+        else:
+            self._refuse(Refused("upstream_timeout", _LATE, cause=self._cause))
+
+    # Decisions ---------------------------------------------------------------------------------
+
+    def _connected(self, task: asyncio.Task[Any]) -> None:
+        """Connecting is over; when it went well `connection_made` has been called."""
+        self._task = None
+        if task.cancelled():
+            return
+        failure = task.exception()
+        if failure is None or self._caller is None:
+            return
+        if isinstance(failure, OSError):
+            self._refuse(Refused("upstream_unreachable", _UNREACHABLE, cause=_words(failure)))
+        else:
+            caller = self._conclude()
+            self._stop()
+            caller.broken(failure)
+
+    def _hung_up(self) -> None:
+        if self._head is not None:
+            self._look_at_body(ended=True)
+        elif self._reader.begun:
+            self._refuse(Refused("upstream_invalid", _UNREACHABLE, cause="it hung up half-way"))
+        else:
+            self._refuse(Refused("upstream_unreachable", _UNREACHABLE, cause="it hung up at once"))
+
+    def _refuse(self, refused: Refused) -> None:
+        if self._caller is None:
+            return
+        caller = self._conclude()
+        self._stop()
+        caller.unanswered(refused)
+
+    def _look_at_body(self, *, ended: bool) -> None:
+        if self._caller is None or self._head is None:
+            return
+        body, complete = unframe(self._head.headers, self._body)
+        if complete or ended:
+            caller = self._conclude()
+            self._stop()
+            caller.body_read(body)
+
+    def _conclude(self) -> Caller:
+        """The caller hears its one answer; nothing more is waited for."""
+        caller = self._caller
+        assert caller is not None
+        self._caller = None
+        self._patience_over()
+        self._dials.discard(self)
+        return caller
+
+    def _stop(self) -> None:
+        """Drops whatever there is of a socket."""
+        self._patience_over()
+        self._dials.discard(self)
+        if self._task is not None:
+            self._task.cancel()
         transport = getattr(self, "transport", None)
         if transport is not None:
             transport.abort()
 
-    async def body(self, headers: AnswerHead) -> bytes:
-        """Reads the body of a refusal, until it is complete, long enough, or the socket ends."""
-        self._changed = asyncio.Event()
-        while True:
-            body, complete = unframe(headers.headers, self._body)
-            if complete or self._closed:
-                return body
-            self._changed.clear()
-            await self._changed.wait()
+    def _wait(self, seconds: float | None, cause: str) -> None:
+        self._patience_over()
+        if seconds is not None:
+            self._cause = cause
+            self._due = self._deadlines.lasting(seconds)
+            self._due.add(self)
 
-    @property
-    def behind(self) -> bytes:
-        """What came behind the answer's head so far."""
-        return self._body
-
-    def _keep(self, data: bytes) -> None:
-        self._body += data
-        if self._changed is not None:
-            self._changed.set()
-
-    def _hung_up(self) -> None:
-        self._closed = True
-        if self._changed is not None:
-            self._changed.set()
-        if self._reader.begun:
-            self._fail(Refused("upstream_invalid", _UNREACHABLE, cause="it hung up in mid-answer"))
-        else:
-            self._fail(Refused("upstream_unreachable", _UNREACHABLE, cause="it hung up at once"))
-
-    def _fail(self, refused: Refused) -> None:
-        if not self._answered.done():
-            self._answered.set_exception(refused)
+    def _patience_over(self) -> None:
+        if self._due is not None:
+            self._due.discard(self)
+            self._due = None
 
 
 class Dialer:
@@ -143,64 +249,36 @@ class Dialer:
         OSError: a TLS file cannot be used.
     """
 
-    def __init__(self, routes: Iterable[Route], resolver: Resolver, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        resolver: Resolver,
+        deadlines: Deadlines,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._resolver = resolver
         self._deadlines = deadlines
+        self._loop = loop
+        # Those whose callers wait.
+        self._dials: set[Dial] = set()
         self._contexts = {
             route.name: client_context(route.upstream_tls)
             for route in routes
             if route.target.secure
         }
 
-    async def open(self, route: Route, request: bytes) -> Opened:
-        """Connects to a route's upstream, sends a request head and waits for the answer's.
+    def __len__(self) -> int:
+        """How many handshakes wait for their upstream."""
+        return len(self._dials)
 
-        Raises:
-            Refused: `upstream_unreachable`, `upstream_invalid` or `upstream_timeout`.
-        """
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[AnswerHead] = loop.create_future()
-        opening = Opening(request, answered)
-        patience = _Patience(self._deadlines)
-        began = loop.time()
-        opened = None
-        try:
-            patience.begin(route.timeouts.upstream_connect, "no connection in time")
-            await self._connect(loop, route, opening)
-            connected_in = loop.time() - began
-            patience.begin(route.timeouts.upstream_handshake, "no answer in time")
-            opened = Opened(opening, await answered, connected_in)
-        except asyncio.CancelledError:
-            patience.check()
-            raise
-        except OSError as failure:
-            raise Refused("upstream_unreachable", _UNREACHABLE, cause=_words(failure)) from None
-        finally:
-            patience.end()
-            if opened is None:
-                answered.cancel()
-                opening.abort()
-        return opened
+    def dial(self, route: Route, request: bytes, caller: Caller) -> Dial:
+        """Connects to a route's upstream and sends a request head; `caller` hears the answer."""
+        dial = Dial(route, request, caller, self._deadlines, self._dials)
+        dial.begin(self._connect(route, dial), self._loop)
+        return dial
 
-    async def read_refusal(self, opened: Opened, route: Route) -> bytes:
-        """The body of an upstream's 4xx or 5xx; its socket is closed afterwards."""
-        patience = _Patience(self._deadlines)
-        patience.begin(route.timeouts.close, "no body in time")
-        try:
-            return await opened.opening.body(opened.answer)
-        except asyncio.CancelledError:
-            with contextlib.suppress(Refused):
-                patience.check()
-                raise
-            return unframe(opened.answer.headers, opened.opening.behind)[0]
-        finally:
-            patience.end()
-            opened.opening.abort()
-
-    async def _connect(
-        self, loop: asyncio.AbstractEventLoop, route: Route, opening: Opening
-    ) -> None:
-        target = route.target
+    async def _connect(self, route: Route, dial: Dial) -> None:
+        loop, target = self._loop, route.target
         tls = self._contexts.get(route.name)
         secure: dict[str, Any] = {}
         if tls is not None:
@@ -211,62 +289,23 @@ class Dialer:
                 "ssl_shutdown_timeout": route.timeouts.close,
             }
         if target.socket_path is not None:
-            await loop.create_unix_connection(lambda: opening, target.socket_path)
+            await loop.create_unix_connection(lambda: dial, target.socket_path)
             return
-        addresses = await self._resolver.resolve(target.host, target.port)
+        addresses = self._resolver.known(target.host, target.port)
+        if addresses is None:
+            addresses = await self._resolver.resolve(target.host, target.port)
         if len(addresses) == 1:
             host, port = addresses[0][4][:2]
-            await loop.create_connection(lambda: opening, host, port, **secure)
+            await loop.create_connection(lambda: dial, host, port, **secure)
             return
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_ATTEMPT_DELAY, loop=loop
         )
         try:
-            await loop.create_connection(lambda: opening, sock=sock, **secure)
+            await loop.create_connection(lambda: dial, sock=sock, **secure)
         except BaseException:
             sock.close()
             raise
-
-
-class _Patience:
-    """Ends the current task's wait when a deadline is over."""
-
-    __slots__ = ("_cause", "_deadlines", "_over", "_queue", "_task")
-
-    def __init__(self, deadlines: Deadlines) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._deadlines = deadlines
-        self._queue: DeadlineQueue | None = None
-        self._cause = ""
-        self._over = False
-
-    def begin(self, seconds: float | None, cause: str) -> None:
-        """Begins a deadline in place of the one before; None is no deadline."""
-        self.end()
-        if seconds is not None:
-            self._cause = cause
-            self._queue = self._deadlines.lasting(seconds)
-            self._queue.add(self)
-
-    def end(self) -> None:
-        if self._queue is not None:
-            self._queue.discard(self)
-            self._queue = None
-
-    def overdue(self) -> None:
-        self._over = True
-        self._task.cancel()
-
-    def check(self) -> None:
-        """Tells our cancellation from another's.
-
-        Raises:
-            Refused: `upstream_timeout`: it was the deadline, and nobody else wants the task ended.
-        """
-        if self._over and self._task.uncancel() == 0:
-            raise Refused("upstream_timeout", _LATE, cause=self._cause) from None
 
 
 def _words(failure: OSError) -> str:

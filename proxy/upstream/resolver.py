@@ -38,14 +38,18 @@ class Resolver:
         Raises:
             OSError: the name cannot be resolved and never was.
         """
+        known = self.known(host, port)
+        return known if known is not None else await asyncio.shield(self._look_up((host, port)))
+
+    def known(self, host: str, port: int) -> Sequence[AddressInfo] | None:
+        """The addresses, if they need not be waited for; stale ones are looked up anew."""
         name = (host, port)
         known = self._known.get(name)
         if known is None:
             literal = _literal(host, port)
             if literal is not None:
                 self._known[name] = (literal, float("inf"))
-                return literal
-            return await asyncio.shield(self._look_up(name))
+            return literal
         addresses, looked_up_at = known
         if self._clock() - looked_up_at > FRESH_FOR:
             self._look_up(name)

@@ -349,6 +349,26 @@ def test_p87_a_client_that_leaves_while_the_upstream_answers(
     assert wait_until(lambda: open_files(gateway.pid) <= before, 1.5), "fds are not back"
 
 
+@pytest.mark.parametrize("answer", ["101", "403"])
+def test_p30_an_answer_at_the_very_deadline_is_taken_or_left(
+    door: Door, upstream: Upstream, gateway: Gateway, answer: str
+) -> None:
+    with upstream.by_hand():
+        client = door.send(good("/impatient"))
+        connection = upstream.connection()
+        connection.read_request()
+        with at_once(gateway):
+            connection.send(connection.switching() if answer == "101" else REFUSAL)
+            client.expect_silence(1.1)  # the gateway's second is over meanwhile
+        response = client.read_response()
+        assert response.status in {int(answer), 504}
+        if response.status == 101:
+            connection.send(frames.frame(frames.TEXT, b"hello"))
+            assert client.read_frame().payload == b"hello"
+        else:
+            connection.read_to_end(1)
+
+
 def _reset(peer: Peer) -> None:
     peer.reset()
 

@@ -17,7 +17,7 @@ from tests.harness.certificates import Certificates
 from tests.harness.client import Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
-from tests.harness.process import MB, rss, wait_until
+from tests.harness.process import MB, SLOWNESS, rss, wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ HALF = frames.header(frames.BINARY, 1000, mask=frames.MASK) + b"half a frame"
 CLOSE = frames.close_payload(1000)
 
 
+# By how much resident memory may differ; measuring coverage takes some as well.
+ROOM = (5 if SLOWNESS == 1 else 10) * MB
 # What OpenSSL frees stays with the C library otherwise, as holes that look like a leak.
 RETURNING_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
@@ -317,8 +319,7 @@ def test_p87_failures_at_every_stage_leave_nothing_behind(
             upstream.forget()
             faults = warm.faults(deadline=10)
             grown = rss(gateway.pid) - warm.rss
-            print(f"RSS {grown / MB:+.1f} MB")
-            if abs(grown) > 5 * MB:
+            if abs(grown) > ROOM:
                 faults.append(f"RSS changed by {grown / MB:.1f} MB")
             assert not faults, "\n".join(faults)
             assert not upstream.errors, upstream.errors

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.errors import Refused
-from proxy.handshake.collect import HeadCollector
+from proxy.handshake.collect import MAX_EMPTY_LINES, HeadCollector
 from proxy.handshake.head import Malformed, parse_request
 
 HEAD = b"GET /chat HTTP/1.1\r\nHost: a.test\r\nX-Api-Key: k\r\n\r\n"
@@ -75,6 +75,12 @@ def test_empty_lines_in_front_are_skipped(lines: int) -> None:
     raw = b"\r\n" * lines + HEAD
     assert collect(raw) == (HEAD, b"")
     assert collect(*bytewise(raw)) == (HEAD, b"")
+
+
+def test_empty_lines_in_front_are_bounded() -> None:
+    raw = b"\r\n" * (MAX_EMPTY_LINES + 1) + HEAD
+    assert collect(raw) == "bad_request"
+    assert collect(*bytewise(raw)) == "bad_request"
 
 
 @pytest.mark.parametrize(

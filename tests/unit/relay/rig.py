@@ -78,14 +78,15 @@ class Peer:
     def sends(self, data: bytes) -> None:
         assert self.readable
         self.sent += data
-        rig = self._rig
-        if rig.diverted:
-            rig.obey(rig.session.diverted(self._side, data))
-            return
-        cut = rig.session.scanners[self._side].feed(data)
-        rig.obey(
-            [Send(self._side.other, data)] if cut is None else rig.session.cut(self._side, cut)
-        )
+        rest, rig = data, self._rig
+        while rest and not rig.diverted:
+            cut = rig.session.scanners[self._side].feed(rest)
+            rig.obey(
+                [Send(self._side.other, rest)] if cut is None else rig.session.cut(self._side, cut)
+            )
+            rest = b"" if cut is None else cut.later
+        if rest:
+            rig.obey(rig.session.diverted(self._side, rest))
 
     def fins(self) -> None:
         assert self.readable

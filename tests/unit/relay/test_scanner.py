@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.relay.scanner import CloseSeen, Cut, Extensions, Scanner, Traffic
+from proxy.relay.scanner import MAX_FRAMES, CloseSeen, Cut, Extensions, Scanner, Traffic
 from tests.harness import frames
 from tests.unit.relay.wire import (
     FORBIDDEN_CODES,
@@ -139,6 +139,42 @@ def test_message_is_counted_no_higher_than_its_size_needs(size: int) -> None:
     assert sum(by_size.messages_by_size) == 1
     assert size <= 2**entry
     assert size < 3 or size > 2 ** (entry - 1)
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("count", [MAX_FRAMES, MAX_FRAMES + 1, 2 * MAX_FRAMES, 2500])
+def test_flood_of_frames_is_looked_at_in_turns(count: int, *, masked: bool) -> None:
+    raw = b"".join(frame(frames.TEXT, bytes((n % 251,)), masked=masked) for n in range(count))
+    traffic = Traffic()
+    scanner = Scanner(masked=masked, extensions=Extensions.NONE, traffic=traffic)
+    rest, forwarded, turns = raw, b"", 0
+    while rest:
+        before = sum(traffic.opcodes)
+        cut = scanner.feed(rest)
+        forwarded += rest if cut is None else cut.forward
+        rest = b"" if cut is None else cut.later
+        turns += 1
+        assert sum(traffic.opcodes) - before <= MAX_FRAMES
+        assert scanner.bytes == len(forwarded)
+    assert forwarded == raw
+    assert turns == -(-count // MAX_FRAMES)
+    assert scanner.messages == count
+
+
+def test_flood_ends_at_a_violation_in_any_turn() -> None:
+    ping = frame(frames.PING, masked=True)
+    for count in (MAX_FRAMES - 1, MAX_FRAMES, MAX_FRAMES + 1):
+        scanned = scan([ping * count + b"\x83\x80" + ping])
+        assert scanned.forwarded == ping * count
+        assert scanned.violation == "an opcode is reserved"
+
+
+def test_flood_may_end_in_mid_header_or_mid_frame() -> None:
+    ping, half = frame(frames.PING, masked=True), frame(frames.BINARY, bytes(300), masked=True)
+    for cut in (1, 7, 8, 200):
+        scanned = scan([ping * MAX_FRAMES + half[:cut], half[cut:]])
+        assert scanned.forwarded == ping * MAX_FRAMES + half
+        assert scanned.scanner.bytes == len(scanned.forwarded)
 
 
 # Close frames --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy import errors
+from proxy.relay.scanner import MAX_FRAMES
 from proxy.relay.session import LINGER, Phase, Side
 from tests.harness import frames
 from tests.unit.relay.rig import CLOSE_TIMEOUT, Rig
@@ -517,6 +518,17 @@ def test_ending_in_mid_frame_waits_for_its_rest(rig: Rig, side: Side) -> None:
     assert reader.closed
     assert talker.closed
     assert both_are_gone(rig)
+
+
+def test_flood_behind_a_frame_under_way_changes_nothing(rig: Rig) -> None:
+    frame = rig.upstream.frame(frames.BINARY, b"x" * 300)
+    rig.upstream.sends(frame[:100])
+    rig.gateway_ends(errors.DRAINING)
+    flood = rig.upstream.frame(frames.PING) * (2 * MAX_FRAMES)
+    rig.upstream.sends(frame[100:] + flood + rig.upstream.close_frame(1001))
+    assert rig.client.relayed == frame
+    assert rig.client.told == [(1001, "draining")]
+    assert rig.upstream.closed
 
 
 def test_ending_in_mid_header_is_at_a_boundary(rig: Rig) -> None:

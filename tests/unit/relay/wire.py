@@ -67,10 +67,13 @@ def scan(
     forwarded = []
     violation = None
     for chunk in chunks:
-        cut = scanner.feed(chunk)
-        forwarded.append(chunk if cut is None else cut.forward)
-        if cut is not None and cut.violation is not None:
-            violation = cut.violation
+        rest = chunk
+        while rest and violation is None:
+            cut = scanner.feed(rest)
+            forwarded.append(rest if cut is None else cut.forward)
+            violation = None if cut is None else cut.violation
+            rest = b"" if cut is None else cut.later
+        if violation is not None:
             break
     return Scanned(scanner, traffic, b"".join(forwarded), violation)
 

@@ -1,0 +1,214 @@
+"""Listening: TCP, Unix sockets, TLS, and errors an operator can act on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.config.model import ListenerTls
+from proxy.config.values import TcpAddress, UnixAddress
+from proxy.listeners import CannotListen, address_of, listen, server_context
+from tests.harness.certificates import Certificates
+
+if TYPE_CHECKING:
+    import ssl
+
+    from proxy.config.values import Address
+
+LOOPBACK = TcpAddress("127.0.0.1", 0)
+
+
+class Greeter(asyncio.Protocol):
+    """Says hello and hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"hello")
+        transport.close()
+
+
+async def greeting(address: Address | TcpAddress, tls: ssl.SSLContext | None = None) -> bytes:
+    """What a client of an address hears."""
+    if isinstance(address, UnixAddress):
+        reader, writer = await asyncio.open_unix_connection(address.path)
+    else:
+        reader, writer = await asyncio.open_connection(
+            address.host, address.port, ssl=tls, server_hostname="localhost" if tls else None
+        )
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def bound_to(server: asyncio.Server) -> TcpAddress:
+    return TcpAddress(*server.sockets[0].getsockname()[:2])
+
+
+async def test_tcp_listener_says_which_port_it_got() -> None:
+    server = await listen(LOOPBACK, Greeter, name="listen")
+    async with server:
+        where = bound_to(server)
+        assert address_of(server, LOOPBACK) == f"127.0.0.1:{where.port}"
+        assert await greeting(where) == b"hello"
+
+
+async def test_accepted_sockets_notice_peers_that_vanish() -> None:
+    server = await listen(LOOPBACK, Greeter, name="listen")
+    async with server:
+        keepalive = server.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert keepalive == 1
+
+
+async def test_address_can_be_taken_again_at_once() -> None:
+    first = await listen(LOOPBACK, Greeter, name="listen")
+    where = bound_to(first)
+    await greeting(where)
+    first.close()
+    await first.wait_closed()
+    async with await listen(where, Greeter, name="listen"):
+        assert await greeting(where) == b"hello"
+
+
+async def test_address_in_use_is_told_with_the_field_to_change() -> None:
+    async with await listen(LOOPBACK, Greeter, name="listen") as first:
+        where = bound_to(first)
+        with pytest.raises(CannotListen) as caught:
+            await listen(where, Greeter, name="admin.listen")
+        assert str(where) in str(caught.value)
+        assert "in use" in str(caught.value)
+        assert "admin.listen" in str(caught.value)
+
+
+async def test_host_that_is_not_ours_is_told() -> None:
+    with pytest.raises(CannotListen, match=r"192\.0\.2\.1"):
+        await listen(TcpAddress("192.0.2.1", 0), Greeter, name="listen")
+    with pytest.raises(CannotListen, match="nowhere"):
+        await listen(TcpAddress("nowhere.invalid", 0), Greeter, name="listen")
+
+
+def ipv6_works() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not ipv6_works(), reason="this machine has no IPv6")
+async def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
+    everywhere = TcpAddress("::", 0)
+    async with await listen(everywhere, Greeter, name="listen") as server:
+        port = server.sockets[0].getsockname()[1]
+        assert address_of(server, everywhere) == f"[::]:{port}"
+        assert await greeting(TcpAddress("127.0.0.1", port)) == b"hello"
+        assert await greeting(TcpAddress("::1", port)) == b"hello"
+
+
+# Unix ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UnixAddress:
+    """A short path: the kernel takes about a hundred bytes."""
+    monkeypatch.chdir(tmp_path)
+    return UnixAddress("gateway.sock")
+
+
+async def test_unix_listener_is_a_file(unix: UnixAddress) -> None:
+    async with await listen(unix, Greeter, name="listen") as server:
+        assert address_of(server, unix) == str(unix)
+        assert await greeting(unix) == b"hello"
+
+
+def leave_behind(path: str) -> None:
+    """What a process that was killed leaves."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+
+
+async def test_socket_file_of_a_dead_process_is_replaced(unix: UnixAddress) -> None:
+    leave_behind(unix.path)
+    async with await listen(unix, Greeter, name="listen"):
+        assert await greeting(unix) == b"hello"
+
+
+async def test_socket_of_a_living_process_stays(unix: UnixAddress) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(unix.path)
+        other.listen()
+        with pytest.raises(CannotListen, match="in use"):
+            await listen(unix, Greeter, name="listen")
+        assert stat.S_ISSOCK(Path(unix.path).stat().st_mode)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(unix.path)
+
+
+async def test_file_that_is_no_socket_stays(unix: UnixAddress) -> None:
+    Path(unix.path).write_text("precious")
+    with pytest.raises(CannotListen):
+        await listen(unix, Greeter, name="listen")
+    assert Path(unix.path).read_text() == "precious"
+
+
+async def test_folder_that_is_missing_is_told(unix: UnixAddress) -> None:
+    address = UnixAddress(f"missing/{unix.path}")
+    with pytest.raises(CannotListen, match="missing"):
+        await listen(address, Greeter, name="listen")
+
+
+# TLS -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("tls"))
+
+
+def tls(certificates: Certificates) -> ListenerTls:
+    return ListenerTls(certificate=certificates.certificate, private_key=certificates.private_key)
+
+
+async def test_tls_listener_speaks_http_1_1_over_tls(certificates: Certificates) -> None:
+    context = server_context(tls(certificates))
+    client = certificates.client_context()
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    async with await listen(LOOPBACK, Greeter, name="listen", tls=context) as server:
+        where = bound_to(server)
+        assert await greeting(where, client) == b"hello"
+        reader, writer = await asyncio.open_connection(
+            where.host, where.port, ssl=client, server_hostname="localhost"
+        )
+        assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_old_tls_is_not_spoken(certificates: Certificates) -> None:
+    context = server_context(tls(certificates))
+    assert context.minimum_version.name == "TLSv1_2"
+
+
+def test_tls_file_that_cannot_be_used_is_told_at_once(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    for certificate, private_key in (
+        (tmp_path / "missing.pem", certificates.private_key),
+        (broken, certificates.private_key),
+        (certificates.certificate, broken),
+    ):
+        with pytest.raises(OSError, match=r".+"):
+            server_context(ListenerTls(certificate=certificate, private_key=private_key))
+    assert os.listdir(tmp_path) == ["broken.pem"]

@@ -1,0 +1,247 @@
+"""The log: one bounded, escaped line an event, whatever its fields hold."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.logs import bridge_libraries, logger
+
+LEVELS = ("debug", "info", "warning", "error")
+# What ends a line, moves a cursor, colours it or turns its text around.
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+NASTY = (
+    "a\r\nb",
+    "\x1b[31mred",
+    "abc\u202egnp.exe",
+    "\u2028line\u2029",
+    "\udcff\ud800",
+    "\x00\x07\x7f\x9b",
+    "quote \" and \\ and '",
+    "Ünï©ødé 🔑",
+    "",
+    " ",
+    "level=error",
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Broken(io.StringIO):
+    """A stream that fails, as a closed pipe or a full disk does."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__()
+        self._failure = failure
+
+    def write(self, text: str) -> int:
+        del text
+        raise self._failure
+
+
+def lines(form: str, level: str = "info", event: str = "event", **fields: Any) -> list[str]:
+    stream = io.StringIO()
+    getattr(logger(level="debug", form=form, stream=stream), level)(event, **fields)
+    text = stream.getvalue()
+    assert text.endswith("\n")
+    return text[:-1].split("\n")
+
+
+def line(form: str, **fields: Any) -> str:
+    (only,) = lines(form, **fields)
+    return only
+
+
+# JSON ----------------------------------------------------------------------------------------
+
+
+def test_line_is_an_object_in_the_contracts_order() -> None:
+    read = json.loads(line("json", event="connection_closed", request_id="i", route="r", code=1000))
+    assert list(read) == ["ts", "level", "event", "request_id", "route", "code"]
+    assert read["level"] == "info"
+    assert read["event"] == "connection_closed"
+    assert read["code"] == 1000
+    moment = datetime.fromisoformat(read["ts"])
+    assert moment.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - moment) < timedelta(minutes=1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|\+00:00)", read["ts"])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_level_is_shown(level: str) -> None:
+    (only,) = lines("json", level)
+    assert json.loads(only)["level"] == level
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_nasty_value_is_escaped_and_comes_back(value: str) -> None:
+    only = line("json", client=value)
+    assert not UNSAFE.search(only)
+    assert json.loads(only)["client"] == value
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_any_value_makes_one_safe_line(value: str) -> None:
+    for form in ("json", "pretty"):
+        only = line(form, path=value)
+        assert not UNSAFE.search(only)
+        assert only.isascii()
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+def test_line_is_bounded(form: str) -> None:
+    long = "x" * 100_000
+    only = line(form, path=long, user_agent=long, route="chat")
+    assert len(only) < 3000
+    assert "xxx" in only
+    assert "chat" in only
+
+
+def test_short_values_are_not_cut() -> None:
+    value = "x" * 512
+    assert json.loads(line("json", path=value))["path"] == value
+
+
+def test_values_of_other_kinds_are_shown() -> None:
+    read = json.loads(line("json", seconds=1.5, none=None, on=True, code=1000, odd={1}))
+    assert (read["seconds"], read["none"], read["on"], read["code"]) == (1.5, None, True, 1000)
+    assert read["odd"] == "{1}"
+
+
+def test_failure_comes_with_its_traceback_in_the_same_line() -> None:
+    try:
+        raise RuntimeError("a\nfault \x1b[31m")
+    except RuntimeError as failure:
+        read = json.loads(line("json", event="internal_error", failure=failure, route="r"))
+    assert "failure" not in read
+    assert read["traceback"].startswith("Traceback")
+    assert "RuntimeError: a\nfault" in read["traceback"]
+    assert read["route"] == "r"
+
+
+# Levels and forms ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_below_the_level_is_not_written(level: str) -> None:
+    stream = io.StringIO()
+    log = logger(level=level, form="json", stream=stream)
+    for each in LEVELS:
+        getattr(log, each)("event", n=1)
+    written = [json.loads(each)["level"] for each in stream.getvalue().splitlines()]
+    assert written == list(LEVELS[LEVELS.index(level) :])
+
+
+@pytest.mark.parametrize(
+    ("form", "stream", "is_json"),
+    [
+        ("auto", io.StringIO, True),
+        ("auto", Terminal, False),
+        ("json", Terminal, True),
+        ("pretty", io.StringIO, False),
+    ],
+)
+def test_form_follows_the_stream_when_it_is_auto(form: str, stream: Any, *, is_json: bool) -> None:
+    made = stream()
+    logger(level="info", form=form, stream=made).info("event")
+    assert made.getvalue().startswith("{") is is_json
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError("gone"), ValueError("closed"), UnicodeEncodeError("x", "y", 0, 1, "z")]
+)
+def test_log_that_cannot_be_written_stops_nothing(failure: Exception) -> None:
+    logger(level="info", form="json", stream=Broken(failure)).info("event")
+
+
+# Pretty --------------------------------------------------------------------------------------
+
+
+def test_people_read_columns() -> None:
+    only = line("pretty", event="connection_opened", route="chat", client="192.0.2.7")
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} info    connection_opened    route=chat client=192\.0\.2\.7", only
+    )
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_nasty_value_is_quoted_on_a_terminal(value: str) -> None:
+    only = line("pretty", path=value, code=1)
+    assert not UNSAFE.search(only)
+    shown = re.search(r"path=(.*) code=1", only)
+    assert shown is not None
+    assert shown[1] == value or json.loads(shown[1]) == value
+    assert " " not in shown[1] or shown[1].startswith('"')
+
+
+def test_failure_is_shown_below_its_line_and_colours_nothing() -> None:
+    try:
+        raise RuntimeError("a fault \x1b[31m \u202e")
+    except RuntimeError as failure:
+        shown = lines("pretty", event="internal_error", failure=failure)
+    assert "internal_error" in shown[0]
+    assert shown[1].startswith("Traceback")
+    assert not any(UNSAFE.search(each) for each in shown)
+
+
+# Libraries -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bridged():
+    """Our log as the end of the standard library's, for one test."""
+    root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp")
+    before = (root.handlers[:], root.level, aiohttp.level)
+    stream = io.StringIO()
+    bridge_libraries(logger(level="debug", form="json", stream=stream))
+    yield stream
+    root.handlers[:], level, aiohttp_level = before
+    root.setLevel(level)
+    aiohttp.setLevel(aiohttp_level)
+
+
+def test_warning_of_a_library_is_ours(bridged: io.StringIO) -> None:
+    logging.getLogger("some.library").warning("look: %s", "out\n")
+    read = json.loads(bridged.getvalue())
+    assert (read["level"], read["event"]) == ("warning", "library")
+    assert (read["logger"], read["message"]) == ("some.library", "look: out\n")
+
+
+def test_error_of_a_library_comes_with_its_traceback(bridged: io.StringIO) -> None:
+    try:
+        raise RuntimeError("theirs")
+    except RuntimeError:
+        logging.getLogger("some.library").exception("failed")
+    read = json.loads(bridged.getvalue())
+    assert read["level"] == "error"
+    assert "RuntimeError: theirs" in read["traceback"]
+
+
+def test_what_a_library_says_in_passing_is_not_asked_for(bridged: io.StringIO) -> None:
+    log = logging.getLogger("some.library")
+    log.info("GET /?api_key=CANARY")
+    log.debug("CANARY")
+    assert not log.isEnabledFor(logging.INFO)
+    assert bridged.getvalue() == ""
+
+
+def test_aiohttp_quotes_no_request(bridged: io.StringIO) -> None:
+    for name in ("aiohttp.server", "aiohttp.access", "aiohttp.web"):
+        logging.getLogger(name).error("Error handling request: %s", "X-Api-Key: CANARY")
+    assert bridged.getvalue() == ""
+
+
+def test_record_that_does_not_fit_its_format_stops_nobody(bridged: io.StringIO) -> None:
+    logging.getLogger("some.library").warning("%d of %s", "one")
+    assert json.loads(bridged.getvalue())["logger"] == "some.library"
