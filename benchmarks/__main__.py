@@ -50,7 +50,7 @@ def _installed(only: set[str] | None) -> dict[str, str]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1, 50), help="Rounds over all proxies [5].")
-@click.option("--seconds", type=click.FloatRange(0.1, 30), help="Length of a sample [1.5].")
+@click.option("--seconds", type=click.FloatRange(0.1, 30), help="Length of a sample [1].")
 @click.option("--only", callback=_names, metavar="NAME,…", help="Measure these proxies.")
 @click.option("--cases", callback=_names, metavar="CASE,…", help="Measure these cases.")
 @click.option("--rate", type=click.FloatRange(100, 1e6), help="Messages/s of the latency case.")

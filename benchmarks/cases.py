@@ -42,7 +42,7 @@ LATENCY_SLICES = 9
 class Effort:
     """How much is spent on one sample."""
 
-    seconds: float = 1.5
+    seconds: float = 1.0
     idle_sessions: int = 5000
     huge_bytes: int = 1 << 30
     # Messages a second of the latency case; 0 until it is known.

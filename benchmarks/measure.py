@@ -29,7 +29,7 @@ DIRECT = "direct"
 # and the calmest is kept; a whole run repeats at most this part of its samples.
 NOISE_LIMIT = 0.05
 MOST_REPEATS = 3
-REPEATED_PART = 0.4
+REPEATED_PART = 0.25
 FAILURES = (LoadError, ProcessError, OSError)
 Say = Callable[[str], None]
 
@@ -85,7 +85,7 @@ class Run:
 
     def measure(self, rounds: int) -> Results:
         """Raises nothing for a proxy that fails: that is written down and the rest goes on."""
-        began = time.monotonic()
+        self._began = time.monotonic()
         self._cores = proxy_core, load_core = cores()
         self._spare = int(REPEATED_PART * rounds * len(self._proxies) * len(self._cases))
         os.sched_setaffinity(0, {load_core})
@@ -101,7 +101,7 @@ class Run:
             for number in range(rounds):
                 self._round(number)
         echo.close()
-        self._results.seconds = time.monotonic() - began
+        self._results.seconds = time.monotonic() - self._began
         return self._results
 
     def _start(self, stack: contextlib.ExitStack) -> None:
@@ -129,7 +129,8 @@ class Run:
         for case in self._cases:
             if number >= case.most_rounds:
                 continue
-            self._say(f"round {number + 1}: {case.name}")
+            elapsed = time.monotonic() - self._began
+            self._say(f"{elapsed:4.0f} s  round {number + 1}  {case.name}")
             if case.direct:
                 self._sample(number, DIRECT, case, self._direct)
             for proxy in order:

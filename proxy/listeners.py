@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import ssl
 import stat
@@ -109,6 +111,9 @@ def _remove_stale(path: Path) -> None:
                 probe.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
+                return
+        # The event loop would take a living process's socket away from it.
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def address_of(server: asyncio.Server, configured: Address) -> str:

@@ -45,6 +45,8 @@ class _Lines:
         self, stream: TextIO, render: Callable[[str, str, Event], str], level: str
     ) -> None:
         self._stream = stream
+        # Standard error flushes each line by itself.
+        self._buffered = not getattr(stream, "line_buffering", False)
         self._render = render
         least = _LEVELS[level]
         for name, rank in _LEVELS.items():
@@ -67,7 +69,8 @@ class _Lines:
         """What cannot be written is dropped: a log never stops the gateway."""
         try:
             self._stream.write(line + "\n")
-            self._stream.flush()
+            if self._buffered:
+                self._stream.flush()
         except (OSError, ValueError):
             return
 
@@ -113,8 +116,14 @@ def _pretty_line(level: str, event: str, fields: Event) -> str:
     shown = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
     line = f"{moment} {level:<7} {event:<20} {shown}".rstrip()
     if failure is not None:
-        line += "\n" + "".join(traceback.format_exception(failure)).rstrip()
+        trace = "".join(traceback.format_exception(failure)).rstrip()
+        line += "".join(f"\n{_harmless(part)}" for part in trace.split("\n"))
     return line
+
+
+def _harmless(text: str) -> str:
+    """A line of a traceback, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _shown(value: Any) -> str:

@@ -70,7 +70,8 @@ class Authenticator:
             credential = carrier.claim(headers, self._is_ours)
             if credential is not None:
                 found[credential] = carrier
-                strips |= {carrier.header}
+                if carrier.header not in strips:
+                    strips |= {carrier.header}
         if len(found) > 1:
             raise Refused("key_ambiguous", AMBIGUOUS)
         challenge = self._challenges.get(route.name, ())

@@ -148,6 +148,7 @@ class FrontDoor(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._client_left()
+        del self._transport  # TLS keeps its last protocol; see Leg.let_go.
 
     def overdue(self) -> None:
         """The head did not come in time."""

@@ -71,3 +71,4 @@ class Lingering(asyncio.Protocol):
         del exc
         self._timer.cancel()
         self._gone()
+        del self._gone, self._transport  # TLS keeps its last protocol; see Leg.let_go.

@@ -259,8 +259,7 @@ class Session:
         commands: list[Command] = []
         pending = self._pending_close
         if pending is not None and _OTHER[side] in pending:
-            if rest:
-                commands.append(Send(_OTHER[side], data[:rest]))
+            commands.append(Send(_OTHER[side], data[:rest]))
             if len(data) >= rest:
                 commands += self._send_close(_OTHER[side], pending.pop(_OTHER[side]))
         answered = scanner.close is not None and self._told & (1 << side)
@@ -305,8 +304,6 @@ class Session:
         """A Close frame of ours to a leg, now or at the end of the frame under way."""
         source = self.scanners[_OTHER[side]]
         bit = 1 << side
-        if self._closing & bit:
-            return []
         if self._told & bit:
             return []  # Its answer to the first is awaited.
         if source.close is not None or self._finished & bit:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from proxy.relay.session import Side
     from proxy.sessions.live import LiveSession
 
-# Bytes that may wait for a slow reader before its peer is no longer read; the resume mark is low
-# enough that the peer is read again before the reader runs dry.
+# Bytes that may wait for a slow reader before its peer is no longer read, and when it is read
+# again: what asyncio and uvloop set for TCP by themselves.
 WRITE_HIGH = 64 * 1024
 WRITE_LOW = 16 * 1024
 
@@ -57,8 +57,18 @@ class Leg(asyncio.Protocol):
         """Takes over a socket; what arrives goes to `peer`."""
         self.transport = transport
         self._peer_write = peer.write
-        transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        if not transport.can_write_eof():  # TLS: its own limits are eight times as high.
+            transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
         transport.set_protocol(self)
+
+    def let_go(self) -> None:
+        """Forgets the sockets, which are gone.
+
+        uvloop's TLS keeps its last protocol: without this the two would hold each other, and
+        40 KiB of buffers, until a full round of the garbage collector.
+        """
+        del self.transport
+        self._peer_write = _nowhere
 
     @property
     def session(self) -> LiveSession:

@@ -128,6 +128,8 @@ class LiveSession:
     def _ended(self) -> None:
         self.state.gone()
         self._disarm()
+        for leg in self.legs:
+            leg.let_go()
         self.legs = ()  # The legs hold the session: without this cycle it is freed at once.
         duration = self._loop.time() - self._opened_at
         self._registry.remove(self, duration)

@@ -155,6 +155,7 @@ class Dial(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._hung_up()
+        del self.transport  # TLS keeps its last protocol; see Leg.let_go.
 
     def overdue(self) -> None:
         """The deadline is over."""
@@ -274,7 +275,18 @@ class Dialer:
     def dial(self, route: Route, request: bytes, caller: Caller) -> Dial:
         """Connects to a route's upstream and sends a request head; `caller` hears the answer."""
         dial = Dial(route, request, caller, self._deadlines, self._dials)
-        dial.begin(self._connect(route, dial), self._loop)
+        target = route.target
+        addresses = None
+        if not target.secure and target.socket_path is None:
+            addresses = self._resolver.known(target.host, target.port)
+        if addresses is not None and len(addresses) == 1:  # The way of nearly all: no detour.
+            host, port = addresses[0][4][:2]
+            connecting: Coroutine[Any, Any, Any] = self._loop.create_connection(
+                lambda: dial, host, port
+            )
+        else:
+            connecting = self._connect(route, dial)
+        dial.begin(connecting, self._loop)
         return dial
 
     async def _connect(self, route: Route, dial: Dial) -> None:
@@ -291,13 +303,7 @@ class Dialer:
         if target.socket_path is not None:
             await loop.create_unix_connection(lambda: dial, target.socket_path)
             return
-        addresses = self._resolver.known(target.host, target.port)
-        if addresses is None:
-            addresses = await self._resolver.resolve(target.host, target.port)
-        if len(addresses) == 1:
-            host, port = addresses[0][4][:2]
-            await loop.create_connection(lambda: dial, host, port, **secure)
-            return
+        addresses = await self._resolver.resolve(target.host, target.port)
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_ATTEMPT_DELAY, loop=loop
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -36,22 +36,15 @@ def other() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def settings() -> dict[str, Any]:
-    """Top-level fields that a module's gateway has otherwise than `configuration` says."""
-    return {}
-
-
-@pytest.fixture(scope="module")
 def gateway(
     tmp_path_factory: pytest.TempPathFactory,
     upstream: Upstream,
     other: Upstream,
-    settings: dict[str, Any],
 ) -> Iterator[Gateway]:
     with refusing_port() as closed:
         config = configuration(upstream, other, closed.getsockname()[1])
         folder = tmp_path_factory.mktemp("gateway")
-        with Gateway(folder, {**config, **settings}) as gateway:
+        with Gateway(folder, config) as gateway:
             yield gateway
         faults = log_faults(gateway.log)
     assert not faults, "\n".join(faults[:20])

@@ -123,7 +123,8 @@ def test_p43_endless_early_data_is_held_back_not_kept(
     expected = hashlib.sha256(chunk * size).hexdigest()
 
     with upstream.by_hand(), Watch(gateway.pid) as watch:
-        client = door.send(good())
+        client = door.connect(send_buffer=64 * 1024, timeout=30)
+        client.send(good())
         connection = upstream.connection()
         connection.read_request()
         data = memoryview(chunk * size)

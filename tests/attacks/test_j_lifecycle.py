@@ -38,6 +38,13 @@ HEADER_CUT = HALF[:3]
 HALF_DOWN = frames.header(frames.BINARY, 1000) + b"half a frame"
 
 
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    """Small buffers: what the gateway does not hold back is not hidden in the kernel's."""
+    with Upstream(receive_buffer=SMALL) as upstream:
+        yield upstream
+
+
 def opened(door: Door, upstream: Upstream) -> tuple[Client, UpstreamConnection]:
     """Both ends of a session; use within `upstream.by_hand()`."""
     client = door.send(good())

@@ -209,9 +209,9 @@ class Upstream:
         with self._changed:
             self.count += 1
             self._live[connection] = thread
+            if thread is not None:
+                thread.start()
             self._changed.notify_all()
-        if thread is not None:
-            thread.start()
         if self._tls is None or script is not None:
             self._waiting.put(connection)
 

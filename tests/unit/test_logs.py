@@ -119,11 +119,20 @@ def test_values_of_other_kinds_are_shown() -> None:
     assert read["odd"] == "{1}"
 
 
+def failure(text: str) -> RuntimeError:
+    """An exception that was raised somewhere."""
+
+    def fail() -> None:
+        raise RuntimeError(text)
+
+    with pytest.raises(RuntimeError) as caught:
+        fail()
+    return caught.value
+
+
 def test_failure_comes_with_its_traceback_in_the_same_line() -> None:
-    try:
-        raise RuntimeError("a\nfault \x1b[31m")
-    except RuntimeError as failure:
-        read = json.loads(line("json", event="internal_error", failure=failure, route="r"))
+    raised = failure("a\nfault \x1b[31m")
+    read = json.loads(line("json", event="internal_error", failure=raised, route="r"))
     assert "failure" not in read
     assert read["traceback"].startswith("Traceback")
     assert "RuntimeError: a\nfault" in read["traceback"]
@@ -165,6 +174,14 @@ def test_log_that_cannot_be_written_stops_nothing(failure: Exception) -> None:
     logger(level="info", form="json", stream=Broken(failure)).info("event")
 
 
+@pytest.mark.parametrize("line_buffering", [True, False])
+def test_line_is_written_out_at_once(*, line_buffering: bool) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, line_buffering=line_buffering)
+    logger(level="info", form="json", stream=stream).info("event")
+    assert raw.getvalue().endswith(b"\n")
+
+
 # Pretty --------------------------------------------------------------------------------------
 
 
@@ -186,10 +203,8 @@ def test_nasty_value_is_quoted_on_a_terminal(value: str) -> None:
 
 
 def test_failure_is_shown_below_its_line_and_colours_nothing() -> None:
-    try:
-        raise RuntimeError("a fault \x1b[31m \u202e")
-    except RuntimeError as failure:
-        shown = lines("pretty", event="internal_error", failure=failure)
+    raised = failure("a fault \x1b[31m \u202e \r")
+    shown = lines("pretty", event="internal_error", failure=raised)
     assert "internal_error" in shown[0]
     assert shown[1].startswith("Traceback")
     assert not any(UNSAFE.search(each) for each in shown)
@@ -219,10 +234,7 @@ def test_warning_of_a_library_is_ours(bridged: io.StringIO) -> None:
 
 
 def test_error_of_a_library_comes_with_its_traceback(bridged: io.StringIO) -> None:
-    try:
-        raise RuntimeError("theirs")
-    except RuntimeError:
-        logging.getLogger("some.library").exception("failed")
+    logging.getLogger("some.library").error("failed", exc_info=failure("theirs"))
     read = json.loads(bridged.getvalue())
     assert read["level"] == "error"
     assert "RuntimeError: theirs" in read["traceback"]
@@ -243,5 +255,7 @@ def test_aiohttp_quotes_no_request(bridged: io.StringIO) -> None:
 
 
 def test_record_that_does_not_fit_its_format_stops_nobody(bridged: io.StringIO) -> None:
-    logging.getLogger("some.library").warning("%d of %s", "one")
-    assert json.loads(bridged.getvalue())["logger"] == "some.library"
+    record = logging.LogRecord("some.library", logging.WARNING, "", 0, "%d of %s", ("one",), None)
+    logging.getLogger().handlers[0].handle(record)
+    read = json.loads(bridged.getvalue())
+    assert (read["logger"], read["message"]) == ("some.library", "%d of %s")

@@ -210,6 +210,10 @@ def test_other_status_opens_nothing_whatever_its_headers(status: int) -> None:
     assert cause_of(found) == f"it answered {status} in place of 101"
 
 
+def test_http_1_0_knows_no_101() -> None:
+    assert "HTTP/1.0" in cause_of(answer("HTTP/1.0 101 Switching Protocols", *LINES))
+
+
 @pytest.mark.parametrize(
     "lines",
     [

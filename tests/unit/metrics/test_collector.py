@@ -133,7 +133,7 @@ def test_names_and_types_follow_the_conventions(scene: Scene) -> None:
     busy(scene)
     for name, family in scene.families().items():
         assert re.fullmatch(r"wskeeper_[a-z]+(_[a-z]+)*", name)
-        assert family.documentation[0].isupper()
+        assert re.match(r"[A-Z0-9]", family.documentation)
         assert family.documentation.endswith(".")
         assert family.type in {"counter", "gauge", "histogram"}
         assert not name.endswith(("_total", "_count", "_sum", "_bucket"))

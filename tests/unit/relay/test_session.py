@@ -520,6 +520,23 @@ def test_ending_in_mid_frame_waits_for_its_rest(rig: Rig, side: Side) -> None:
     assert both_are_gone(rig)
 
 
+def test_ending_with_both_in_mid_frame_waits_for_both(rig: Rig) -> None:
+    to_upstream = rig.client.frame(frames.BINARY, b"c" * 300)
+    to_client = rig.upstream.frame(frames.BINARY, b"u" * 300)
+    rig.client.sends(to_upstream[:100])
+    rig.upstream.sends(to_client[:100])
+    rig.gateway_ends(errors.DRAINING)
+    assert not rig.client.told
+    assert not rig.upstream.told
+    rig.client.sends(to_upstream[100:])
+    assert rig.upstream.told == [(1001, "draining")]
+    assert not rig.client.told
+    rig.upstream.sends(to_client[100:] + rig.upstream.close_frame(1001))
+    assert rig.client.told == [(1001, "draining")]
+    assert rig.upstream.closed
+    assert not rig.client.closed
+
+
 def test_flood_behind_a_frame_under_way_changes_nothing(rig: Rig) -> None:
     frame = rig.upstream.frame(frames.BINARY, b"x" * 300)
     rig.upstream.sends(frame[:100])

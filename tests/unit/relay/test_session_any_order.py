@@ -128,5 +128,5 @@ class AnyOrder(RuleBasedStateMachine):
         raise AssertionError("its deadlines never end it")
 
 
-AnyOrder.TestCase.settings = settings(max_examples=300, stateful_step_count=25)
+AnyOrder.TestCase.settings = settings(max_examples=200, stateful_step_count=25)
 TestAnyOrder = AnyOrder.TestCase

@@ -103,7 +103,6 @@ def test_bytes_flow_and_the_session_is_known(scene: Scene) -> None:
     assert scene.client.written == REPLY
     assert "the-id" in scene.registry
     assert list(scene.registry) == [scene.session]
-    assert scene.client.limits == scene.upstream.limits == (WRITE_HIGH, WRITE_LOW)
     assert scene.log.lines == [
         (
             "info",
@@ -117,6 +116,11 @@ def test_bytes_flow_and_the_session_is_known(scene: Scene) -> None:
             },
         )
     ]
+
+
+def test_tls_buffers_no_more_than_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make(monkeypatch, half_close=False)
+    assert scene.client.limits == (WRITE_HIGH, WRITE_LOW) == (65536, 16384)
 
 
 def test_bytes_before_the_beginning_go_nowhere() -> None:

@@ -1,0 +1,90 @@
+"""The end of a refused connection: its answer arrives, and it does not stay for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.gateway.lingering import Lingering
+from proxy.relay.scanner import MAX_FRAMES
+from tests.harness import frames
+from tests.unit.loop import FakeLoop, FakeTransport
+
+CLOSE = frames.masked(frames.CLOSE, frames.close_payload(3000, "key_missing"))
+
+
+class Scene:
+    """A client that was just answered."""
+
+    def __init__(self, loop: FakeLoop, *, half_close: bool = True, until_close: bool = False):
+        self.loop = loop
+        self.transport = FakeTransport(half_close=half_close)
+        self.transport.pause_reading()
+        self.gone = 0
+        Lingering(self.transport, seconds=2.0, gone=self._is_gone, until_close=until_close)
+        self.protocol = self.transport.protocol
+
+    def _is_gone(self) -> None:
+        self.gone += 1
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
+    loop = FakeLoop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    return loop
+
+
+def test_answered_client_is_told_nothing_more_comes_and_read_to_its_end(loop: FakeLoop) -> None:
+    scene = Scene(loop)
+    assert scene.transport.finished
+    assert scene.transport.reading
+    assert not scene.transport.is_closing()
+    scene.protocol.data_received(b"GET /smuggled HTTP/1.1\r\n\r\n" * 1000)
+    assert scene.protocol.eof_received() is False
+    scene.protocol.connection_lost(None)
+    assert scene.gone == 1
+    loop.advance(10)
+    assert not scene.transport.aborted
+    assert loop.timers == 0
+
+
+def test_answered_client_over_tls_is_closed(loop: FakeLoop) -> None:
+    scene = Scene(loop, half_close=False)
+    assert scene.transport.closed
+    assert not scene.transport.finished
+
+
+def test_client_that_does_not_leave_is_dropped(loop: FakeLoop) -> None:
+    for until_close in (True, False):
+        scene = Scene(loop, until_close=until_close)
+        loop.advance(1.9)
+        assert not scene.transport.aborted
+        loop.advance(0.1)
+        assert scene.transport.aborted
+
+
+@pytest.mark.parametrize("half_close", [True, False])
+def test_client_that_hears_its_refusal_in_a_close_may_answer(
+    loop: FakeLoop, *, half_close: bool
+) -> None:
+    scene = Scene(loop, half_close=half_close, until_close=True)
+    assert not scene.transport.finished
+    assert not scene.transport.closed
+    scene.protocol.data_received(frames.masked(frames.TEXT, b"crossed your Close") + CLOSE[:4])
+    assert not scene.transport.closed
+    scene.protocol.data_received(CLOSE[4:])
+    assert scene.transport.closed
+
+
+def test_answer_behind_a_flood_is_heard(loop: FakeLoop) -> None:
+    scene = Scene(loop, until_close=True)
+    scene.protocol.data_received(frames.masked(frames.PING) * (2 * MAX_FRAMES) + CLOSE)
+    assert scene.transport.closed
+
+
+def test_client_that_answers_with_nonsense_is_closed(loop: FakeLoop) -> None:
+    scene = Scene(loop, until_close=True)
+    scene.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    assert scene.transport.closed
