@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Event = dict[str, Any]
+    Later = Callable[[float, Callable[[], None]], object]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+# Seconds that a line may wait for others.
+FLUSH_EVERY: Final = 0.05
 
 # What of a value reaches a line that would be longer than this: clients choose some of them.
 _MAX_LINE: Final = 2048
@@ -33,21 +37,28 @@ class Logger(Protocol):
     def info(self, event: str, **fields: Any) -> None: ...
     def warning(self, event: str, **fields: Any) -> None: ...
     def error(self, event: str, **fields: Any) -> None: ...
+    def flush(self) -> None: ...
 
 
 class _Lines:
     """A logger that writes a line for each event of its level or above.
 
-    Two lines a session are a good part of a session's price, so this is as short as it can be.
+    Two lines a session are a good part of a session's price, most of it the system call. With a
+    `later` lines are written together, at most `FLUSH_EVERY` seconds after the first; warnings
+    and errors take all that waits with them at once.
     """
 
     def __init__(
-        self, stream: TextIO, render: Callable[[str, str, Event], str], level: str
+        self,
+        stream: TextIO,
+        render: Callable[[str, str, Event], str],
+        level: str,
+        later: Later | None,
     ) -> None:
         self._stream = stream
-        # Standard error flushes each line by itself.
-        self._buffered = not getattr(stream, "line_buffering", False)
         self._render = render
+        self._later = later
+        self._waiting: list[str] = []
         least = _LEVELS[level]
         for name, rank in _LEVELS.items():
             if rank < least:
@@ -61,16 +72,28 @@ class _Lines:
 
     def warning(self, event: str, **fields: Any) -> None:
         self._write(self._render("warning", event, fields))
+        self.flush()
 
     def error(self, event: str, **fields: Any) -> None:
         self._write(self._render("error", event, fields))
+        self.flush()
 
     def _write(self, line: str) -> None:
-        """What cannot be written is dropped: a log never stops the gateway."""
+        self._waiting.append(line)
+        if self._later is None:
+            self.flush()
+        elif len(self._waiting) == 1:
+            self._later(FLUSH_EVERY, self.flush)
+
+    def flush(self) -> None:
+        """Writes what waits. What cannot be written is dropped: a log never stops the gateway."""
+        if not self._waiting:
+            return
+        lines = "\n".join(self._waiting) + "\n"
+        self._waiting.clear()
         try:
-            self._stream.write(line + "\n")
-            if self._buffered:
-                self._stream.flush()
+            self._stream.write(lines)
+            self._stream.flush()
         except (OSError, ValueError):
             return
 
@@ -133,16 +156,20 @@ def _shown(value: Any) -> str:
     return text if plain and text else json.dumps(text)
 
 
-def logger(*, level: str, form: str, stream: TextIO = sys.stderr) -> Logger:
+def logger(
+    *, level: str, form: str, stream: TextIO = sys.stderr, later: Later | None = None
+) -> Logger:
     """Makes the gateway's logger.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
         form: `json`, `pretty`, or `auto`: pretty when the stream is a terminal.
         stream: where lines go.
+        later: calls a function in so many seconds; lines may wait for each other then. None
+            writes each at once.
     """
     pretty = form == "pretty" or (form == "auto" and stream.isatty())
-    return _Lines(stream, _pretty_line if pretty else _json_line, level)
+    return _Lines(stream, _pretty_line if pretty else _json_line, level, later)
 
 
 class _Bridge(logging.Handler):

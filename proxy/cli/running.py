@@ -40,9 +40,9 @@ async def run(config: Config) -> None:
         CannotListen: an address is taken or may not be used.
         OSError: a TLS file cannot be used.
     """
-    log = logs.logger(level=config.log.level, form=config.log.format)
-    logs.bridge_libraries(log)
     loop = asyncio.get_running_loop()
+    log = logs.logger(level=config.log.level, form=config.log.format, later=loop.call_later)
+    logs.bridge_libraries(log)
     loop.set_exception_handler(lambda _, context: _unhandled(log, context))
     asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in _STOP_SIGNALS:
@@ -61,6 +61,7 @@ async def run(config: Config) -> None:
         await asyncio.gather(draining, again, return_exceptions=True)
     finally:
         await gateway.close()
+        log.flush()
 
 
 def _refuse_reload(log: logs.Logger) -> None:
