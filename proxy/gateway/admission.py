@@ -190,6 +190,7 @@ class Admission:
                 Scanner(masked=False, extensions=extensions, traffic=to_client),
             ),
             close_timeout=route.timeouts.close,
+            mask=bytes.fromhex(self._new_id()[:8]),
             write_timeout=route.timeouts.write,
             registry=self.registry,
             deadlines=self._deadlines,

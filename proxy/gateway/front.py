@@ -345,7 +345,7 @@ class FrontDoor(asyncio.Protocol):
         if transport.is_closing():
             return
         transport.write(accepting_to_refuse(request.head.headers, request_id=request.id))
-        transport.write(close_frame(code, reason, masked=False))
+        transport.write(close_frame(code, reason))
         house.closing += 1
         house.lingering.add(transport)
 

@@ -30,29 +30,27 @@ MAX_CONTROL_PAYLOAD = 125
 # The longest header: two bytes, a 64-bit length, a masking key.
 MAX_HEADER = 14
 
-# RFC 6455 section 5.1 asks for a mask, not for a secret one where no intermediary reads the
-# stream as HTTP: a gateway's own few Close frames carry fixed text.
-_MASK = b"\x00\x00\x00\x00"
-
 
 def close_code_may_travel(code: int) -> bool:
     """Whether a Close frame may carry this code (RFC 6455 section 7.4, IANA's registry)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
+def close_frame(code: int, reason: str, *, mask: bytes | None = None) -> bytes:
     """A Close frame.
 
     Args:
         code: a code that may travel.
         reason: at most 123 bytes of UTF-8.
-        masked: True towards a server (RFC 6455 section 5.3).
+        mask: four unpredictable bytes towards a server (RFC 6455 section 5.3), None towards a
+            client.
     """
     payload = code.to_bytes(2, "big") + reason.encode()
-    head = bytes((FIN | Opcode.CLOSE, len(payload) | (MASKED if masked else 0)))
-    return head + (_MASK if masked else b"") + payload
+    if mask is None:
+        return bytes((FIN | Opcode.CLOSE, len(payload))) + payload
+    return bytes((FIN | Opcode.CLOSE, len(payload) | MASKED)) + mask + unmask(payload, mask)
 
 
 def unmask(payload: bytes, key: bytes) -> bytes:
-    """Removes the mask (RFC 6455 section 5.3) from a control frame's payload (≤ 125 bytes)."""
+    """A control frame's payload (≤ 125 bytes) with its mask removed, or put on (section 5.3)."""
     return bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))

@@ -109,6 +109,7 @@ class Session:
         client: scans what the client sends.
         upstream: scans what the upstream sends.
         close_timeout: seconds a peer has to answer a Close, or to read what is pending.
+        mask: four unpredictable bytes for a Close of ours to the upstream.
     """
 
     __slots__ = (
@@ -118,6 +119,7 @@ class Session:
         "_eof",
         "_finished",
         "_heard",
+        "_mask",
         "_pending_close",
         "_told",
         "code",
@@ -128,7 +130,9 @@ class Session:
         "violation",
     )
 
-    def __init__(self, client: Scanner, upstream: Scanner, *, close_timeout: float) -> None:
+    def __init__(
+        self, client: Scanner, upstream: Scanner, *, close_timeout: float, mask: bytes
+    ) -> None:
         self.scanners = (client, upstream)
         self.phase = Phase.RELAYING
         # How it ended: set by the first Close frame, loss or ending; then kept.
@@ -138,6 +142,7 @@ class Session:
         # In words for the log, when a peer broke the protocol.
         self.violation: str | None = None
         self._close_timeout = close_timeout
+        self._mask = mask
         # Per side, as bits: FIN or loss seen; its Close frame acted on; Finish commanded; Close or
         # Abort commanded; a Close of ours sent; stream no longer understood.
         self._eof = 0
@@ -308,7 +313,7 @@ class Session:
             return []  # Its answer to the first is awaited.
         if source.close is not None or self._finished & bit:
             return self._close(side)
-        frame = close_frame(code, reason, masked=side is Side.UPSTREAM)
+        frame = close_frame(code, reason, mask=self._mask if side is Side.UPSTREAM else None)
         if not source.left:
             return self._send_close(side, frame)
         if self._eof & (1 << _OTHER[side]):

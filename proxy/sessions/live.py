@@ -39,6 +39,7 @@ class LiveSession:
         upstream: the target, for the log.
         scanners: of what the client and the upstream send.
         close_timeout: seconds, see `Session`.
+        mask: four unpredictable bytes, see `Session`.
         write_timeout: seconds a leg may accept nothing while data is pending; None is no limit.
     """
 
@@ -69,6 +70,7 @@ class LiveSession:
         upstream: str,
         scanners: tuple[Scanner, Scanner],
         close_timeout: float,
+        mask: bytes,
         write_timeout: float | None,
         registry: Registry,
         deadlines: Deadlines,
@@ -81,7 +83,7 @@ class LiveSession:
         self.client = client
         self.upstream = upstream
         self.write_timeout = write_timeout
-        self.state = Session(*scanners, close_timeout=close_timeout)
+        self.state = Session(*scanners, close_timeout=close_timeout, mask=mask)
         self.legs: tuple[Leg, ...] = (
             Leg(self, Side.CLIENT, scanners[0]),
             Leg(self, Side.UPSTREAM, scanners[1]),

@@ -12,6 +12,8 @@ from tests.harness.heads import Response, upgrade
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tests.harness.client import Door
+    from tests.harness.gateway import Gateway
     from tests.harness.upstream import Upstream
 
 GOOD = "CANARY-good-7f3a9c51d2e84b60a1f5c3d7"
@@ -104,6 +106,13 @@ def assert_refused(
         assert response.problem["code"] == response.code, seen
     telltale = TELLTALE.search(response.raw + response.body)
     assert telltale is None, (telltale, seen)
+
+
+def read_log(gateway: Gateway, door: Door) -> list[str]:
+    """The log of everything so far: its lines come in order, and one more request has come."""
+    last = door.ask(upgrade("/last-one-of-this-test"))
+    gateway.wait_for_event("handshake_refused", request_id=last.get("X-Request-Id"))
+    return [line for line in gateway.log if (last.get("X-Request-Id") or "") not in line]
 
 
 def assert_whole(response: Response) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import selectors
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -142,6 +144,32 @@ def test_p81_what_an_upstream_said_before_it_left_arrives(door: Door, upstream: 
         client.expect_close(1000)
         client.send(frames.masked(frames.CLOSE, frames.close_payload(1000)))
         client.expect_end(1.2)
+
+
+@pytest.mark.parametrize("leave", ["finish_sending", "close"])
+@pytest.mark.parametrize("count", [1_000, 10_000, 50_000])
+def test_p81_p82_many_frames_said_before_leaving_arrive(
+    door: Door, upstream: Upstream, count: int, leave: str
+) -> None:
+    with upstream.by_hand():
+        client, connection = opened(door, upstream)
+        flood = frames.frame(frames.TEXT, b"x") * count
+        with client:
+            sent = threading.Thread(target=lambda: (connection.send(flood), leaving(connection)))
+            leaving = operator.methodcaller(leave)
+            sent.start()
+            assert client.read_exactly(len(flood)) == flood
+            sent.join()
+            client.expect_close(1012, "upstream_lost")
+        connection.close()
+
+        client, connection = opened(door, upstream)
+        flood = frames.masked(frames.TEXT, b"x") * count
+        with connection:
+            sent = threading.Thread(target=lambda: (client.send(flood), leaving(client)))
+            sent.start()
+            assert connection.read_to_end(5) == flood
+            sent.join()
 
 
 def test_p82_a_half_closed_client_still_gets_its_answer(door: Door, upstream: Upstream) -> None:

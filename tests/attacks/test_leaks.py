@@ -32,6 +32,9 @@ COMBINATIONS = list(itertools.product(("uvloop", "asyncio"), ("tcp", "tls")))
 
 HALF = frames.header(frames.BINARY, 1000, mask=frames.MASK) + b"half a frame"
 CLOSE = frames.close_payload(1000)
+# So many frames that the gateway stops in the midst of them to serve others.
+FLOOD = frames.masked(frames.PING, b"x") * 8_000
+FLOOD_DOWN = frames.frame(frames.PING, b"x") * 8_000
 
 
 # By how much resident memory may differ; measuring coverage takes some as well.
@@ -84,6 +87,15 @@ def _echo(connection: UpstreamConnection) -> None:
             return
 
 
+def _flood(connection: UpstreamConnection) -> None:
+    connection.send(connection.switching() + FLOOD_DOWN)
+
+
+def _hear(connection: UpstreamConnection) -> None:
+    connection.send(connection.switching())
+    connection.keep_listening()
+
+
 PARTS: dict[str, Callable[[UpstreamConnection], None]] = {
     "never-answers": _never_answer,
     "resets": _reset,
@@ -94,6 +106,8 @@ PARTS: dict[str, Callable[[UpstreamConnection], None]] = {
     "refuses": _answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!"),
     "half-a-refusal": _answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 300\r\n\r\nno!"),
     "resets-in-session": _reset_in_session,
+    "floods": _flood,
+    "hears": _hear,
     "echo": _echo,
 }
 
@@ -189,6 +203,36 @@ def reset_with_an_echo_on_its_way(door: Door) -> None:
     client.reset()
 
 
+def reset_in_a_flood(door: Door) -> None:
+    client = door.open(good("/app/hears"))
+    client.send(FLOOD)
+    client.reset()
+
+
+def finished_in_a_flood(door: Door) -> None:
+    client = door.open(good("/app/hears"))
+    client.send(FLOOD)
+    client.close()
+
+
+def protocol_error_in_a_flood(door: Door) -> None:
+    with door.open(good("/app/hears")) as client:
+        client.send(FLOOD + frames.frame(frames.TEXT, b"unmasked"))
+        client.expect_close(1002)
+
+
+def upstream_floods_and_leaves(door: Door) -> None:
+    with door.open(good("/app/floods")) as client:
+        assert client.read_exactly(len(FLOOD_DOWN)) == FLOOD_DOWN
+        client.expect_close(1012)
+
+
+def gone_in_a_flood_of_the_upstream(door: Door) -> None:
+    client = door.open(good("/app/floods"))
+    client.read_exactly(3000)
+    client.reset()
+
+
 def upstream_resets_in_session(door: Door) -> None:
     with door.open(good("/app/resets-in-session")) as client:
         client.send(frames.masked(frames.TEXT, b"go"))
@@ -232,6 +276,11 @@ STAGES: list[Callable[[Door], None]] = [
     reset_in_mid_frame,
     finished_in_mid_frame,
     reset_with_an_echo_on_its_way,
+    reset_in_a_flood,
+    finished_in_a_flood,
+    protocol_error_in_a_flood,
+    upstream_floods_and_leaves,
+    gone_in_a_flood_of_the_upstream,
     upstream_resets_in_session,
     protocol_error,
     clean,

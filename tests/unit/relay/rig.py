@@ -156,7 +156,7 @@ class Rig:
             Scanner(masked=masked, extensions=extensions, traffic=Traffic())
             for masked in (True, False)
         )
-        self.session = Session(*scanners, close_timeout=CLOSE_TIMEOUT)
+        self.session = Session(*scanners, close_timeout=CLOSE_TIMEOUT, mask=b"\x1f\x2e\x3d\x4c")
         self.client = Peer(self, Side.CLIENT)
         self.upstream = Peer(self, Side.UPSTREAM)
         self.peers = (self.client, self.upstream)

@@ -54,6 +54,7 @@ class Scene:
                 Scanner(masked=False, extensions=Extensions.NONE, traffic=totals.traffic[1]),
             ),
             close_timeout=CLOSE_TIMEOUT,
+            mask=bytes(4),  # so that what is said stays readable
             write_timeout=write_timeout,
             registry=self.registry,
             deadlines=Deadlines(self.loop),
