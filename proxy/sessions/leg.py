@@ -7,7 +7,9 @@ scanner's one return value; a session that ends swaps the protocol instead of te
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+
+from proxy.relay.scanner import Cut
 
 if TYPE_CHECKING:
     from proxy.relay.scanner import Scanner
@@ -24,8 +26,8 @@ class Leg(asyncio.Protocol):
     """One socket of a session."""
 
     __slots__ = (
+        "_later",
         "_peer_write",
-        "_rests",
         "_scan",
         "_session",
         "_side",
@@ -33,6 +35,7 @@ class Leg(asyncio.Protocol):
         "accepted_at",
         "gone",
         "paused_at",
+        "receiver",
         "transport",
     )
 
@@ -43,8 +46,10 @@ class Leg(asyncio.Protocol):
         self._side = side
         self._scan = scanner.feed
         self._peer_write = _nowhere
-        # Whether a part of the last read waits for its turn.
-        self._rests = False
+        # The part of the last read that waits for its turn.
+        self._later = b""
+        # Who hears of what arrives: this leg, or the `DivertedLeg` in its place.
+        self.receiver: asyncio.Protocol = self
         # Set by connection_lost.
         self.gone = False
         # When its reading was paused for a slow peer; None while it is read.
@@ -67,7 +72,7 @@ class Leg(asyncio.Protocol):
         uvloop's TLS keeps its last protocol: without this the two would hold each other, and
         40 KiB of buffers, until a full round of the garbage collector.
         """
-        del self.transport
+        del self.transport, self.receiver
         self._peer_write = _nowhere
 
     @property
@@ -81,7 +86,7 @@ class Leg(asyncio.Protocol):
     @property
     def rests(self) -> bool:
         """Whether its reading is paused for the sake of other sessions."""
-        return self._rests
+        return bool(self._later)
 
     def data_received(self, data: bytes) -> None:
         cut = self._scan(data)
@@ -92,27 +97,60 @@ class Leg(asyncio.Protocol):
             if cut.later:
                 self._rest(cut.later)
 
-    def _rest(self, later: bytes) -> None:
-        """Lets other sessions have their turn before the rest of a read is looked at."""
-        self._rests = True
-        self.transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._go_on, later)
-
-    def _go_on(self, later: bytes) -> None:
-        if self.gone:
-            return
-        self._rests = False
-        receiver = cast("asyncio.Protocol", self.transport.get_protocol())
-        receiver.data_received(later)
-        if not self._rests and self.paused_at is None:
-            self.transport.resume_reading()
-
     def eof_received(self) -> bool:
+        self._catch_up()
         peer = self._session.legs[self._side.other].transport
         if not (self.transport.can_write_eof() and peer.can_write_eof()):
             return False  # TLS has no half-close: the transport closes itself.
         self._session.apply(self._session.state.eof(self._side))
         return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None:
+            self._catch_up()
+        self._later = b""
+        self._session.lost(self._side, exc)
+
+    # Turns -------------------------------------------------------------------------------------
+
+    def _rest(self, later: bytes) -> None:
+        """Lets other sessions have their turn before the rest of a read is looked at."""
+        self._later = later
+        self._scan = self._wait
+        self.transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _wait(self, data: bytes) -> Cut:
+        """Keeps what TLS had decrypted before it was paused."""
+        self._later += data
+        return Cut(b"")
+
+    def take_later(self) -> bytes:
+        """What waits for its turn, which has come."""
+        later, self._later = self._later, b""
+        self._scan = self._session.state.scanners[self._side].feed
+        return later
+
+    def _go_on(self) -> None:
+        if not self._later or self.gone:
+            return
+        self.receiver.data_received(self.take_later())
+        if not self._later and self.paused_at is None:
+            self.transport.resume_reading()
+
+    def _catch_up(self) -> None:
+        """The socket ends: what waits is passed on in one go, or it would be lost."""
+        later = self.take_later() if self._later else b""
+        while later:
+            session = self._session
+            if self.receiver is not self:
+                session.apply(session.state.diverted(self._side, later))
+                return
+            cut = self._scan(later)
+            session.apply(session.state.cut(self._side, cut or Cut(later)))
+            later = b"" if cut is None else cut.later
+
+    # Back-pressure -----------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """This socket's reader is slow: its peer is not read until it has caught up."""
@@ -129,9 +167,6 @@ class Leg(asyncio.Protocol):
             if not (peer.gone or peer.rests):
                 peer.transport.resume_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._session.lost(self._side, exc)
-
 
 class DivertedLeg(asyncio.Protocol):
     """A leg whose session is ending: what arrives is the session's to judge."""
@@ -142,8 +177,10 @@ class DivertedLeg(asyncio.Protocol):
         self._leg = leg
 
     def data_received(self, data: bytes) -> None:
-        session = self._leg.session
-        session.apply(session.state.diverted(self._leg.side, data))
+        leg, session = self._leg, self._leg.session
+        if leg.rests:
+            data = leg.take_later() + data
+        session.apply(session.state.diverted(leg.side, data))
 
     def eof_received(self) -> bool:
         return self._leg.eof_received()

@@ -173,7 +173,9 @@ class LiveSession:
         """Carries out what the session decided."""
         for command in commands:
             if isinstance(command, Send):
-                self.legs[command.side].transport.write(command.data)
+                transport = self.legs[command.side].transport
+                if not transport.is_closing():  # Reset, and not reported yet.
+                    transport.write(command.data)
             elif isinstance(command, Deadline):
                 self._arm(command.seconds)
             elif isinstance(command, Divert):
@@ -192,8 +194,9 @@ class LiveSession:
 
     def _divert(self) -> None:
         for leg in self.legs:
-            if not leg.gone and not isinstance(leg.transport.get_protocol(), DivertedLeg):
-                leg.transport.set_protocol(DivertedLeg(leg))
+            if not leg.gone and leg.receiver is leg:
+                leg.receiver = DivertedLeg(leg)
+                leg.transport.set_protocol(leg.receiver)
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
