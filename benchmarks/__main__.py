@@ -87,6 +87,8 @@ def main(
     effort = replace(effort, seconds=seconds or effort.seconds, rate=rate or effort.rate)
     versions = _installed(only)
     proxies: list[Proxy] = [proxy for proxy in PROXIES if proxy.name in versions]
+    if not proxies:
+        raise click.ClickException("none of these proxies is installed")
     chosen = [case for case in CASES if cases is None or case.name in cases]
     results = Run(proxies, chosen, effort, _say).measure(rounds or (QUICK_ROUNDS if quick else 5))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +98,8 @@ def main(
         plot.parent.mkdir(parents=True, exist_ok=True)
         plot.write_text(svg(results, proxies, effort))
     click.echo(summary(results, proxies, effort, versions))
+    if results.failures:
+        raise click.ClickException("not everything could be measured; see the end of the report")
 
 
 if __name__ == "__main__":

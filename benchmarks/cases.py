@@ -45,11 +45,13 @@ class Effort:
     seconds: float = 1.0
     idle_sessions: int = 5000
     huge_bytes: int = 1 << 30
+    # Memory hardly varies: fewer rounds do.
+    memory_rounds: int = 3
     # Messages a second of the latency case; 0 until it is known.
     rate: float = 0
 
     def quick(self) -> Effort:
-        return replace(self, seconds=0.3, idle_sessions=1000, huge_bytes=128 * MIB)
+        return replace(self, seconds=0.3, idle_sessions=1000, huge_bytes=128 * MIB, memory_rounds=1)
 
 
 def echo_case(size: int) -> Callable[[Contestant, Effort], Sample]:
@@ -168,15 +170,13 @@ def latency(contestant: Contestant, effort: Effort) -> Sample:
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement; a fresh one gets a proxy that has just been started."""
+    """One measurement; a fresh one, of memory, gets a proxy that has just been started."""
 
     name: str
     measure: Callable[[Contestant, Effort], Sample]
     fresh: bool = False
     # Also measured without a proxy, to be subtracted.
     direct: bool = False
-    # Memory hardly varies: fewer rounds do.
-    most_rounds: int = 1000
 
 
 CASES = (
@@ -185,6 +185,6 @@ CASES = (
     Case("1MiB", echo_case(MIB)),
     Case("handshake", handshakes),
     Case("latency", latency, direct=True),
-    Case("idle", idle_sessions, fresh=True, most_rounds=3),
-    Case("huge", huge_message, fresh=True, most_rounds=3),
+    Case("idle", idle_sessions, fresh=True),
+    Case("huge", huge_message, fresh=True),
 )

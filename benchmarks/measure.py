@@ -127,7 +127,7 @@ class Run:
         shift = number % max(1, len(self._proxies))
         order = self._proxies[shift:] + self._proxies[:shift]
         for case in self._cases:
-            if number >= case.most_rounds:
+            if case.fresh and number >= self._effort.memory_rounds:
                 continue
             elapsed = time.monotonic() - self._began
             self._say(f"{elapsed:4.0f} s  round {number + 1}  {case.name}")

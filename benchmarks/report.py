@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from benchmarks.proxies import Proxy
 
 
+# Per cent of the cores that others may have for the numbers to be worth quoting.
+DISTURBED = 10
+
+
 @dataclass(frozen=True)
 class Metric:
     """One column: a number of a case."""
@@ -145,6 +149,8 @@ def summary(
         "(most)."
     )
     lines = [table(results, proxies, effort), "", NOTES, where, "", how]
+    if statistics.median(noise) > DISTURBED:
+        lines.append("The machine was too busy for these numbers to be quoted; memory apart.")
     lines += [f"Failed: {what}: {why}" for what, why in results.failures.items()]
     return "\n".join(lines)
 

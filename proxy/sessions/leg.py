@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 WRITE_HIGH = 64 * 1024
 WRITE_LOW = 16 * 1024
 
+# Bytes of a TLS leg that may wait for their turn while it is read: asyncio and uvloop drop what
+# they have decrypted, not delivered, when the peer leaves a leg that is paused.
+MAX_WAITING = 256 * 1024
+
 
 class Leg(asyncio.Protocol):
     """One socket of a session."""
@@ -117,13 +121,19 @@ class Leg(asyncio.Protocol):
         """Lets other sessions have their turn before the rest of a read is looked at."""
         self._later = later
         self._scan = self._wait
-        self.transport.pause_reading()
+        self._hold_back()
         asyncio.get_running_loop().call_soon(self._go_on)
 
     def _wait(self, data: bytes) -> Cut:
-        """Keeps what TLS had decrypted before it was paused."""
+        """Keeps what arrives while others have their turn."""
         self._later += data
+        self._hold_back()
         return Cut(b"")
+
+    def _hold_back(self) -> None:
+        """Stops reading; a TLS leg only when much waits, for it loses what it holds at its end."""
+        if self.transport.can_write_eof() or len(self._later) > MAX_WAITING:
+            self.transport.pause_reading()
 
     def take_later(self) -> bytes:
         """What waits for its turn, which has come."""

@@ -1,0 +1,1 @@
+"""Units: one folder a package, one file a module."""

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.logs import bridge_libraries, logger
+from proxy.logs import FLUSH_EVERY, bridge_libraries, logger
+from tests.unit.loop import FakeLoop
 
 LEVELS = ("debug", "info", "warning", "error")
 # What ends a line, moves a cursor, colours it or turns its text around.
@@ -174,10 +175,58 @@ def test_log_that_cannot_be_written_stops_nothing(failure: Exception) -> None:
     logger(level="info", form="json", stream=Broken(failure)).info("event")
 
 
-@pytest.mark.parametrize("line_buffering", [True, False])
-def test_line_is_written_out_at_once(*, line_buffering: bool) -> None:
+# Lines that wait for each other --------------------------------------------------------------
+
+
+class Patient:
+    """A log whose lines are written together, and the clock that it waits for."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+        self.loop = FakeLoop()
+        self.log = logger(level="info", form="json", stream=self.stream, later=self.loop.call_later)
+
+    @property
+    def events(self) -> list[str]:
+        return [json.loads(each)["event"] for each in self.stream.getvalue().splitlines()]
+
+
+def test_lines_are_written_together_and_soon() -> None:
+    patient = Patient()
+    patient.log.info("one")
+    patient.loop.advance(FLUSH_EVERY / 2)
+    patient.log.info("two")
+    assert patient.events == []
+    assert patient.loop.timers == 1
+    patient.loop.advance(FLUSH_EVERY / 2)
+    assert patient.events == ["one", "two"]
+    patient.log.info("three")
+    patient.loop.advance(FLUSH_EVERY)
+    assert patient.events == ["one", "two", "three"]
+    assert patient.loop.timers == 0
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_warning_takes_what_waits_with_it_at_once(level: str) -> None:
+    patient = Patient()
+    patient.log.info("one")
+    getattr(patient.log, level)("two")
+    assert patient.events == ["one", "two"]
+    patient.loop.advance(1)
+    assert patient.events == ["one", "two"]
+
+
+def test_what_waits_can_be_written_at_the_end() -> None:
+    patient = Patient()
+    patient.log.info("stopped")
+    patient.log.flush()
+    patient.log.flush()
+    assert patient.events == ["stopped"]
+
+
+def test_line_without_a_clock_is_written_out_at_once() -> None:
     raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, line_buffering=line_buffering)
+    stream = io.TextIOWrapper(raw)
     logger(level="info", form="json", stream=stream).info("event")
     assert raw.getvalue().endswith(b"\n")
 

@@ -201,9 +201,6 @@ def test_any_key_is_judged(key: bytes) -> None:
     assert (verdict is None) == (good and len(line.strip(b" ")) == 24)
 
 
-# Whether it means to be one ------------------------------------------------------------------
-
-
 # Host ----------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from proxy.relay.session import (
     Deadline,
     Divert,
     Finish,
+    Phase,
     Send,
     Session,
     Side,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from proxy.errors import Ending
 
 CLOSE_TIMEOUT = 5.0
+# A reserved opcode: it breaks a rule whether it is masked or not.
+BREACH = b"\x83\x00"
 # Reasons that only the gateway gives; the tests' peers use others.
 OURS = {
     "draining",
@@ -211,3 +214,9 @@ class Rig:
             assert not waits or self.deadline is not None, "a wait without a deadline"
         if any(peer.closed or peer.aborted or peer.finished or peer.told for peer in self.peers):
             assert self.session.initiator is not None
+
+
+def both_are_gone(rig: Rig) -> bool:
+    """Whether the session is over once all sockets that were closed are gone."""
+    rig.sockets_close()
+    return rig.client.lost and rig.upstream.lost and rig.session.phase is Phase.ENDED

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import strategies as st
 
 from proxy.relay.scanner import Extensions, Scanner, Traffic
@@ -14,6 +15,9 @@ from tests.harness import frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+DIRECTIONS = pytest.mark.parametrize("masked", [True, False], ids=["client", "upstream"])
+MASK = frames.MASK
 
 DATA = (frames.TEXT, frames.BINARY)
 # RSV bits by extension: on a message's first frame, on any other frame.
@@ -76,6 +80,15 @@ def scan(
         if violation is not None:
             break
     return Scanned(scanner, traffic, b"".join(forwarded), violation)
+
+
+def frame(opcode: int, payload: bytes = b"", *, masked: bool, **fields: object) -> bytes:
+    return frames.frame(opcode, payload, mask=MASK if masked else None, **fields)
+
+
+def ways(raw: bytes, tail: bytes = b"", **how: object) -> list[Scanned]:
+    """A stream read whole, byte by byte, and with a tail behind it."""
+    return [scan([raw], **how), scan(byte_by_byte(raw), **how), scan([raw + tail], **how)]
 
 
 # What it should make of it -------------------------------------------------------------------

@@ -207,6 +207,7 @@ def test_upstream_that_hangs_up(scene: Scene, way: str, said: bytes, code: str) 
         scene.dial.data_received(said)
     if way == "eof_received":
         assert scene.dial.eof_received() is False
+        assert scene.told
     scene.dial.connection_lost(None)
     ((what, (told, _)),) = scene.told
     assert (what, told) == ("unanswered", code)

@@ -1,0 +1,101 @@
+"""The sweep over all sessions: who accepts nothing is ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy import errors
+from proxy.sessions.sweeper import INTERVAL, Sweeper
+from tests.unit.sessions.scene import (
+    CLIENT,
+    UPSTREAM,
+    Scene,
+    make,
+)
+
+if TYPE_CHECKING:
+    from proxy.relay.session import Side
+
+# The registry and the sweep ------------------------------------------------------------------
+
+
+def test_all_sessions_can_be_ended(scene: Scene) -> None:
+    scene.registry.end_all(errors.DRAINING)
+    assert b"draining" in scene.client.written
+    assert b"draining" in scene.upstream.written
+
+
+def sweep(scene: Scene, seconds: int, sweeper: Sweeper) -> None:
+    for _ in range(seconds):
+        scene.loop.advance(1)
+        sweeper.sweep(scene.loop.now)
+
+
+@pytest.mark.parametrize(
+    ("stalled", "told"),
+    [(CLIENT, (UPSTREAM, b"client_stalled")), (UPSTREAM, (CLIENT, b"upstream_stalled"))],
+)
+def test_leg_that_accepts_nothing_is_aborted(
+    scene: Scene, stalled: Side, told: tuple[Side, bytes]
+) -> None:
+    sweeper = Sweeper(scene.registry, scene.loop)
+    scene.transports[stalled].pending = 1000
+    sweep(scene, 30, sweeper)
+    assert not scene.transports[stalled].aborted
+    sweep(scene, 1, sweeper)  # The first look began to count.
+    assert scene.transports[stalled].aborted
+    assert told[1] in scene.transports[told[0]].written
+
+
+def test_leg_that_accepts_something_lives(scene: Scene) -> None:
+    sweeper = Sweeper(scene.registry, scene.loop)
+    scene.client.pending = 1000
+    for _ in range(10):
+        sweep(scene, 20, sweeper)
+        scene.client.pending -= 1
+    assert not scene.client.aborted
+
+
+def test_leg_with_nothing_pending_lives(scene: Scene) -> None:
+    sweeper = Sweeper(scene.registry, scene.loop)
+    sweep(scene, 100, sweeper)
+    scene.client.pending = 10
+    sweep(scene, 20, sweeper)
+    scene.client.pending = 0
+    sweep(scene, 20, sweeper)
+    scene.client.pending = 10
+    sweep(scene, 20, sweeper)
+    assert not scene.client.aborted
+
+
+def test_write_deadline_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make(monkeypatch, write_timeout=None)
+    scene.client.pending = 1000
+    sweep(scene, 100, Sweeper(scene.registry, scene.loop))
+    assert not scene.client.aborted
+
+
+def test_leg_that_is_gone_is_not_asked(scene: Scene) -> None:
+    scene.lost(CLIENT)
+    scene.client.pending = 1000
+    sweep(scene, 100, Sweeper(scene.registry, scene.loop))
+    assert b"client_stalled" not in scene.upstream.written
+
+
+def test_sweeper_looks_every_second_and_knows_how_late_it_is(scene: Scene) -> None:
+    looks: list[float] = []
+    sweeper = Sweeper(scene.registry, scene.loop)
+    sweeper.sweep = looks.append
+    sweeper.start()
+    scene.loop.advance(3 * INTERVAL)
+    assert len(looks) == 3
+    assert sweeper.lag == 0
+    scene.loop.now += 2.5  # The loop was busy.
+    scene.loop.advance()
+    assert sweeper.lag == pytest.approx(1.5)
+    sweeper.stop()
+    sweeper.stop()
+    scene.loop.advance(10)
+    assert len(looks) == 4
