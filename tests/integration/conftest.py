@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +13,9 @@ from tests.harness.client import Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
 from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "integration-key-5f1c9a7e3b2d4860"
 Start = Callable[..., Gateway]
@@ -48,7 +50,9 @@ def start(tmp_path: Path, upstream: Upstream) -> Iterator[Start]:
             config = {
                 "keys": [{"name": "test", "secret": KEY}],
                 "timeouts": {"close": "1s"},
-                "routes": [{"name": "app", "path": "/app", "upstream": upstream.url, **(route or {})}],
+                "routes": [
+                    {"name": "app", "path": "/app", "upstream": upstream.url, **(route or {})}
+                ],
                 **fields,
             }
             return stack.enter_context(Gateway(tmp_path, config, environment=environment))

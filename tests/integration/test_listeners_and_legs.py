@@ -63,7 +63,7 @@ def test_old_tls_is_refused(start, certificates):
     )
     context = certificates.client_context()
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     with socket.create_connection(gateway.public) as sock, pytest.raises((ssl.SSLError, OSError)):
