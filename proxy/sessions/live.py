@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.errors import ENDINGS
+from proxy.errors import ENDINGS, FAILED
 from proxy.relay.session import (
     Close,
     Command,
@@ -119,6 +119,10 @@ class LiveSession:
     def lost(self, side: Side, failure: Exception | None) -> None:
         """A leg's socket is gone."""
         leg = self.legs[side]
+        if failure is not None and not isinstance(failure, OSError):
+            # No socket fails like this: the loop closed it because one of us raised.
+            self._log.error("internal_error", **self._described(), failure=failure)
+            self.apply(self.state.end(FAILED))
         leg.gone = True
         leg.resume_writing()  # Nobody waits for a socket that is gone.
         commands = self.state.lost(side, reset=failure is not None)

@@ -54,6 +54,14 @@ class FakeLoop:
         """How many calls are still to come."""
         return sum(not handle.cancelled for _, _, handle in self._timers)
 
+    def turn(self) -> None:
+        """One round: what is due now, not what that brings about."""
+        due = [timer for timer in self._timers if timer[0] <= self.now]
+        self._timers = [timer for timer in self._timers if timer[0] > self.now]
+        heapq.heapify(self._timers)
+        for _, _, handle in sorted(due):
+            handle.run()
+
     def advance(self, seconds: float = 0.0) -> None:
         """Lets time pass and what is due happen, each at its time."""
         until = self.now + seconds

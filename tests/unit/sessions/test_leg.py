@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.relay.scanner import MAX_FRAMES
+from proxy.sessions.leg import MAX_WAITING
 from tests.harness import frames
 from tests.unit.sessions.scene import (
     CLIENT,
@@ -13,10 +16,8 @@ from tests.unit.sessions.scene import (
     HELLO,
     UPSTREAM,
     Scene,
+    make,
 )
-
-if TYPE_CHECKING:
-    import pytest
 
 # Back-pressure -------------------------------------------------------------------------------
 
@@ -111,3 +112,138 @@ def test_many_frames_of_an_ending_session_are_read_at_once(scene: Scene) -> None
     scene.session.end(errors.DRAINING)
     scene.receives(CLIENT, frames.masked(frames.PING) * (3 * MAX_FRAMES) + CLIENT_CLOSE)
     assert scene.client.closed
+
+
+FLOOD = frames.masked(frames.PING) * (2 * MAX_FRAMES + 500)
+
+
+def test_turns_are_single(scene: Scene) -> None:
+    scene.receives(CLIENT, FLOOD)
+    scene.loop.turn()
+    assert scene.upstream.written == FLOOD[: 2 * MAX_FRAMES * 6]
+    assert not scene.client.reading
+    scene.loop.turn()
+    assert scene.upstream.written == FLOOD
+    assert scene.client.reading
+
+
+def test_what_arrives_between_turns_comes_behind_what_waits(scene: Scene) -> None:
+    scene.receives(CLIENT, FLOOD)
+    scene.receives(CLIENT, HELLO)
+    scene.loop.turn()
+    scene.receives(CLIENT, HELLO)
+    assert HELLO not in scene.upstream.written
+    scene.loop.advance()
+    assert scene.upstream.written == FLOOD + HELLO + HELLO
+
+
+def test_tls_leg_is_read_on_while_little_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make(monkeypatch, half_close=False)
+    scene.receives(CLIENT, FLOOD)
+    assert scene.client.reading
+    scene.receives(CLIENT, frames.masked(frames.BINARY, bytes(MAX_WAITING)))
+    assert not scene.client.reading
+    scene.loop.advance()
+    assert scene.client.reading
+    assert len(scene.upstream.written) == scene.session.state.scanners[CLIENT].bytes
+
+
+@pytest.mark.parametrize("half_close", [True, False])
+def test_what_waits_survives_a_good_end(
+    monkeypatch: pytest.MonkeyPatch, *, half_close: bool
+) -> None:
+    scene = make(monkeypatch, half_close=half_close)
+    scene.receives(CLIENT, FLOOD + HELLO)
+    assert scene.fin(CLIENT) is half_close
+    assert scene.upstream.written == FLOOD + HELLO
+    assert scene.upstream.finished is half_close
+    scene.lost(CLIENT)
+    scene.loop.advance()
+    assert scene.upstream.written == FLOOD + HELLO
+    assert scene.upstream.closed
+
+
+def test_violation_in_what_waits_is_found_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make(monkeypatch, half_close=False)
+    scene.receives(CLIENT, FLOOD + b"\x83\x80" + FLOOD)
+    scene.lost(CLIENT)
+    assert scene.upstream.written.startswith(FLOOD)
+    assert b"peer_error" in unmasked_close(scene.upstream.written[len(FLOOD) :])
+
+
+def unmasked_close(raw: bytes) -> bytes:
+    frame = frames.take(bytearray(raw))
+    assert frame is not None
+    assert frame.raw == raw
+    assert frame.opcode == frames.CLOSE
+    return frame.payload
+
+
+def test_answer_in_what_waits_is_heard_while_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    for end in (False, True):
+        scene = make(monkeypatch, half_close=False)
+        scene.receives(CLIENT, FLOOD + CLIENT_CLOSE)
+        scene.session.end(errors.DRAINING)
+        if end:
+            scene.lost(CLIENT)
+        else:
+            scene.receives(CLIENT, HELLO)
+        assert scene.client.closed
+        assert scene.upstream.written.startswith(FLOOD[: MAX_FRAMES * 6])
+        assert HELLO not in scene.upstream.written
+
+
+def test_close_that_waits_comes_before_the_end_of_its_socket(scene: Scene) -> None:
+    scene.receives(CLIENT, FLOOD + CLIENT_CLOSE)
+    scene.lost(CLIENT)
+    assert scene.upstream.written == FLOOD + CLIENT_CLOSE
+    assert scene.session.state.code == 1000
+
+
+steps = st.lists(
+    st.sampled_from(("flood", "hello", "half", "turn", "turn", "pause", "resume")), max_size=12
+)
+
+
+@given(steps=steps, half_close=st.booleans())
+def test_order_is_kept_whoever_has_their_turn(steps: list[str], *, half_close: bool) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        scene = make(monkeypatch, half_close=half_close)
+        sent, halves = b"", 0
+        frame = frames.masked(frames.BINARY, b"in two halves")
+        reads = {
+            "flood": lambda: FLOOD,
+            "hello": lambda: HELLO,
+            "half": lambda: half(frame, halves),
+        }
+        for step in steps:
+            if (
+                step in reads
+                and (scene.client.reading or not half_close)
+                and (step == "half" or halves % 2 == 0)
+            ):
+                data = reads[step]()
+                halves += step == "half"
+                sent += data
+                scene.receives(CLIENT, data)
+            elif step == "turn":
+                scene.loop.turn()
+            elif step == "pause":
+                scene.upstream.protocol.pause_writing()
+            elif step == "resume":
+                scene.upstream.protocol.resume_writing()
+            assert sent.startswith(scene.upstream.written)
+        scene.loop.advance()
+        assert scene.upstream.written == sent
+
+
+def half(frame: bytes, halves: int) -> bytes:
+    """The first or the second half of a frame, in turns."""
+    middle = len(frame) // 2
+    return frame[middle:] if halves % 2 else frame[:middle]
+
+
+def test_socket_that_was_reset_unnoticed_is_not_written_to(scene: Scene) -> None:
+    scene.upstream.abort()
+    scene.receives(CLIENT, CLIENT_CLOSE)
+    assert scene.upstream.written == b""

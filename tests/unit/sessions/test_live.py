@@ -219,6 +219,17 @@ def test_reset_is_passed_on_as_a_reset_and_a_good_end_as_a_good_end(
     assert not scene.upstream.aborted
 
 
+def test_fault_of_ours_ends_the_session_with_1011_and_its_traceback_in_our_log(
+    scene: Scene,
+) -> None:
+    scene.lost(CLIENT, RuntimeError("the loop closed it because we raised"))
+    assert b"internal_error" in scene.upstream.written
+    assert (scene.session.state.code, scene.session.state.reason) == (1011, "internal_error")
+    level, _, fields = next(line for line in scene.log.lines if line[1] == "internal_error")
+    assert level == "error"
+    assert isinstance(fields["failure"], RuntimeError)
+
+
 def test_abort_drops_both_at_once(scene: Scene) -> None:
     scene.session.abort()
     assert scene.client.aborted
