@@ -206,6 +206,7 @@ class FrontDoor(asyncio.Protocol):
                 began=self._began,
             )
             house.admission.judge(request)
+            self._dial = house.admission.dial(request, self)
         except Refused as refused:
             self._refuse(refused, request)
             return
@@ -215,7 +216,6 @@ class FrontDoor(asyncio.Protocol):
         self._early = rest
         self._request = request
         house.opening.add(self)
-        self._dial = house.admission.dial(request, self)
 
     # The upstream ------------------------------------------------------------------------------
 
