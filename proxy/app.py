@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import resource
+import contextlib
 import secrets
-import sys
+import time
+from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-from cryptography import x509
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from proxy import errors
-from proxy.admin.server import application
+from proxy.admin.desk import AdminDesk
+from proxy.admin.listener import AdminListener
 from proxy.auth.authenticator import Authenticator
-from proxy.auth.carriers import carrier_of
+from proxy.auth.key_verifier import KeyVerifier
+from proxy.auth.ways import ways_of
 from proxy.deadlines import Deadlines
 from proxy.gateway.admission import Admission
 from proxy.gateway.front import House
 from proxy.gateway.plain import PlainHttp
-from proxy.keys.fixed import FixedKeys
-from proxy.listeners import address_of, listen, server_context
+from proxy.identity.tickets import TicketOffice
+from proxy.keys.made import fixed
+from proxy.keys.ring import KeyRing
+from proxy.listeners import address_of, affordable, certificate_end, listen, server_context
 from proxy.metrics.collector import GatewayCollector
 from proxy.routes import RouteTable
+from proxy.sessions.bookkeeper import Bookkeeper
+from proxy.sessions.closing import Closing
+from proxy.sessions.ledger import Ledger
 from proxy.sessions.registry import Registry
+from proxy.sessions.revocation import Revocation
 from proxy.sessions.sweeper import Sweeper
+from proxy.stores.keeper import StoreKeeper
+from proxy.stores.open import open_store, place_of
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.resolver import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Collection
 
     from proxy.config.model import Config
     from proxy.logs import Logger
@@ -42,13 +51,11 @@ DRAIN_TIMEOUT: Final = 25.0
 # Request ids drawn from the kernel at a time.
 _IDS_PER_DRAW: Final = 64
 
+# Seconds for the last batch of usage.
+_LAST_BATCH: Final = 3.0
+
 # Turns of the event loop that closing sockets may take to be reported.
 _LAST_TURNS: Final = 20
-
-# Files beside the sockets: libraries, the log, the listeners, a margin for what is being accepted.
-_OTHER_FILES: Final = 64
-# Each session has two sockets.
-_FILES_PER_SESSION: Final = 2
 
 
 class Gateway:
@@ -67,27 +74,49 @@ class Gateway:
         self._config = config
         self._log = log
         self._loop = loop
-        self.registry = Registry()
+        ledger = Ledger(loop.time, time.time)
+        self.registry = Registry(Closing(loop), ledger)
         self.sweeper = Sweeper(self.registry, loop)
-        self.keys = FixedKeys(config.keys)
+        self.ring = KeyRing(map(fixed, config.keys))
+        self.ring.schedule(time.time())
         routes = RouteTable.of(config)
         deadlines = Deadlines(loop)
+        self.keeper = StoreKeeper(
+            place_of(config.store),
+            partial(open_store, config.store, create=True),
+            self.ring,
+            grace=config.store_grace,
+            on_change=self._keys_changed,
+            wall=time.time,
+            log=log,
+            loop=loop,
+        )
+        self.bookkeeper = Bookkeeper(self.registry, ledger, self.keeper, log)
+        keys = KeyVerifier(self.ring, self.keeper)
+        self.tickets = TicketOffice(
+            self.keeper,
+            self.ring,
+            keys,
+            secret=lambda: "wst_" + secrets.token_urlsafe(24),
+            wall=time.time,
+        )
+        authenticator = Authenticator(
+            {route.name: ways_of(config.carriers_of(route)) for route in config.routes},
+            keys,
+            tickets=self.tickets,
+        )
+        self.revocation = Revocation(self.registry, keys, partial(_binds, routes), time.time)
         self._resolver = Resolver(loop.time)
         self.admission = Admission(
             routes=routes,
-            authenticator=Authenticator(
-                self.keys,
-                {
-                    route.name: [carrier_of(carrier) for carrier in config.carriers_of(route)]
-                    for route in config.routes
-                },
-            ),
+            authenticator=authenticator,
             dialer=Dialer(routes, self._resolver, deadlines, loop),
             registry=self.registry,
             trusted_proxies=config.trusted_proxies,
             address_header=config.client_address_header.lower().encode("ascii"),
-            total_connections=_affordable(config.limits.total_connections, log),
+            total_connections=affordable(config.limits.total_connections, log),
             new_id=_unguessable_ids(),
+            wall=time.time,
             deadlines=deadlines,
             log=log,
             loop=loop,
@@ -110,25 +139,27 @@ class Gateway:
             loop=loop,
         )
         self.metrics = self._metrics()
+        self._admin = self._admin_listener()
         # Set by start.
         self._public: asyncio.Server | None = None
-        self._admin: asyncio.Server | None = None
-        self._admin_runner: web.AppRunner | None = None
         self._looking: asyncio.Task[None] | None = None
 
     def ready(self) -> bool:
         """Whether new sessions are welcome."""
-        return not self.admission.draining
+        return self.keeper.up and not self.admission.draining
 
     async def start(self) -> None:
-        """Begins to listen.
+        """Opens the store and begins to listen.
 
         Raises:
+            StoreUnavailable: the store cannot be used.
             CannotListen: an address is taken or may not be used.
         """
         config = self._config
-        if config.admin.listen is not None:
-            await self._start_admin()
+        await self.keeper.start()
+        self.bookkeeper.start()
+        if self._admin is not None:
+            await self._admin.start()
         self._public = await listen(
             config.listen,
             self.house.door,
@@ -142,7 +173,7 @@ class Gateway:
             "listening", listener="public", address=address_of(self._public, config.listen)
         )
         self._log.info(
-            "started", routes=len(config.routes), keys=len(self.keys), stop_grace_s=DRAIN_TIMEOUT
+            "started", routes=len(config.routes), keys=len(self.ring), stop_grace_s=DRAIN_TIMEOUT
         )
         self._looking = self._loop.create_task(
             self._look_for_upstreams(), name="look for upstreams"
@@ -164,9 +195,8 @@ class Gateway:
     async def close(self) -> None:
         """Stops at once; whatever is left is aborted."""
         self.admission.draining = True
-        for server in (self._public, self._admin):
-            if server is not None:
-                server.close()
+        if self._public is not None:
+            self._public.close()
         await self.house.close()
         for session in self.registry:
             session.abort()
@@ -174,13 +204,19 @@ class Gateway:
         if self._looking is not None:
             self._looking.cancel()
         await self._resolver.close()
-        if self._admin_runner is not None:
-            await self._admin_runner.cleanup()
+        if self._admin is not None:
+            await self._admin.close()
         for _ in range(_LAST_TURNS):  # The loop has yet to report the aborted sockets as lost.
             if not self.registry:
                 break
             await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):  # A store that hangs keeps nobody from going.
+            await asyncio.wait_for(self.bookkeeper.close(), _LAST_BATCH)
+        await self.keeper.close()
         self._log.info("stopped")
+
+    def _keys_changed(self, ids: Collection[str]) -> None:
+        self.revocation.reconsider(ids)
 
     async def _look_for_upstreams(self) -> None:
         """Says which upstreams have no address yet; they are asked for again when needed."""
@@ -196,20 +232,26 @@ class Gateway:
                     "upstream_down", route=route.name, upstream=str(target), cause=cause
                 )
 
-    async def _start_admin(self) -> None:
-        admin = self._config.admin
-        assert admin.listen is not None
-        token = admin.token.get_secret_value() if admin.token is not None else None
-        app = application(
-            metrics=self.metrics,
+    def _admin_listener(self) -> AdminListener | None:
+        config = self._config
+        if config.admin.listen is None:
+            return None
+        desk = AdminDesk(
+            keeper=self.keeper,
+            registry=self.registry,
+            config=lambda: self._config,
+            log=self._log,
+            now=time.time,
+            below=secrets.randbelow,
+            version=version("wskeeper"),
+            started_at=time.time(),
+            connections_limit=self.admission.total_connections,
             ready=self.ready,
-            metrics_token=None if admin.public_metrics else token,
+            draining=lambda: self.admission.draining,
         )
-        self._admin_runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await self._admin_runner.setup()
-        assert self._admin_runner.server is not None
-        self._admin = await listen(admin.listen, self._admin_runner.server, name="admin.listen")
-        self._log.info("listening", listener="admin", address=address_of(self._admin, admin.listen))
+        return AdminListener(
+            desk, self.metrics, config.admin, config.timeouts, self._log, self._loop
+        )
 
     def _metrics(self) -> CollectorRegistry:
         registry = CollectorRegistry()
@@ -218,13 +260,16 @@ class Gateway:
         GCCollector(registry=registry)
         expiry = {}
         if self._tls is not None and self._config.tls is not None:
-            expiry["public"] = _certificate_end(self._config.tls.certificate)
+            expiry["public"] = certificate_end(self._config.tls.certificate)
         registry.register(
             GatewayCollector(
                 [route.name for route in self._config.routes],
                 self.admission,
                 lambda: self.sweeper.lag,
                 lambda: expiry,
+                keys=self.ring,
+                store_up=lambda: self.keeper.up,
+                wall=time.time,
             )
         )
         return registry
@@ -243,31 +288,7 @@ def _unguessable_ids() -> Callable[[], str]:
     return next_id
 
 
-def _certificate_end(path: Path) -> float:
-    """When the first certificate of a PEM file ends, in seconds since the epoch."""
-    leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
-    return leaf.not_valid_after_utc.timestamp()
-
-
-def _affordable(wanted: int | None, log: Logger) -> int | None:
-    """The connection limit that the process's open-file limit allows, raised as far as it goes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _OTHER_FILES + _FILES_PER_SESSION * (wanted or 0)
-    if soft != resource.RLIM_INFINITY and (wanted is None or soft < needed):
-        target = hard if wanted is None or hard != resource.RLIM_INFINITY else needed
-        if target != resource.RLIM_INFINITY and target > soft and sys.platform == "linux":
-            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
-            soft = target
-    if soft == resource.RLIM_INFINITY:
-        return wanted
-    fits = max(1, (soft - _OTHER_FILES) // _FILES_PER_SESSION)
-    if wanted is None:
-        return None
-    if fits < wanted:
-        log.warning(
-            "open_files_limit",
-            limit=soft,
-            total_connections=fits,
-            mend=f"raise the hard limit of open files to {needed} (ulimit -Hn, LimitNOFILE)",
-        )
-    return min(wanted, fits)
+def _binds(routes: RouteTable, name: str) -> bool:
+    """Whether a route, by its name, refuses callers at all."""
+    route = routes.get(name)
+    return route is not None and route.auth == "required"

@@ -68,6 +68,12 @@ REFUSALS = _by_code(
         RefusalRow("key_ambiguous", 400, "More than one credential was sent"),
         RefusalRow("key_missing", 401, "A key is required"),
         RefusalRow("key_unknown", 401, "The key is not known"),
+        RefusalRow("key_revoked", 401, "The key was revoked"),
+        RefusalRow("key_expired", 401, "The key has expired"),
+        RefusalRow("key_suspended", 401, "The key is suspended"),
+        RefusalRow("token_invalid", 401, "The token is not valid"),
+        RefusalRow("ticket_invalid", 401, "The ticket is not valid"),
+        RefusalRow("plugin_refused", 403, "The caller was refused"),
         RefusalRow("route_forbidden", 403, "The key does not open this route"),
         RefusalRow("origin_forbidden", 403, "This origin may not connect"),
         RefusalRow("address_forbidden", 403, "This address may not connect"),
@@ -78,13 +84,27 @@ REFUSALS = _by_code(
         RefusalRow("upgrade_required", 426, "This path speaks WebSocket"),
         RefusalRow("upgrade_stripped", 426, "The Upgrade header was lost on the way here"),
         RefusalRow("unsupported_version", 426, "Only WebSocket version 13 is spoken here"),
+        RefusalRow("key_connections", 429, "The key has too many connections", retry_after=5),
         RefusalRow("head_too_large", 431, "The request head is too large"),
         RefusalRow("internal_error", 500, "The gateway failed", "error"),
         RefusalRow("upstream_unreachable", 502, "The service cannot be reached", "warning"),
         RefusalRow("upstream_invalid", 502, "The service gave an invalid answer", "warning"),
         RefusalRow("gateway_connections", 503, "The gateway is full", "warning", retry_after=5),
+        RefusalRow(
+            "store_unavailable", 503, "Keys cannot be checked now", "warning", retry_after=5
+        ),
         RefusalRow("draining", 503, "The gateway is going away", retry_after=5),
         RefusalRow("upstream_timeout", 504, "The service did not answer in time", "warning"),
+    )
+)
+
+# What the gateway's own HTTP services refuse besides; no outcome of a handshake.
+SERVICE_REFUSALS = _by_code(
+    (
+        RefusalRow("session_unknown", 404, "There is no such session"),
+        RefusalRow("body_too_large", 413, "The body is too large"),
+        RefusalRow("body_invalid", 422, "The body cannot be used"),
+        RefusalRow("ticket_quota", 429, "Too many tickets are waiting", retry_after=5),
     )
 )
 
@@ -99,7 +119,7 @@ class Refused(Exception):
     """A handshake that is not admitted.
 
     Args:
-        code: a row of `REFUSALS`.
+        code: a row of `REFUSALS` or `SERVICE_REFUSALS`.
         detail: one sentence for the client: what is wrong and the mend. Never echoes the request.
         headers: further header lines of the answer.
         cause: for the log alone; may name addresses, never a credential.
@@ -113,7 +133,7 @@ class Refused(Exception):
         cause: str | None = None,
     ) -> None:
         super().__init__(code)
-        self.row = REFUSALS[code]
+        self.row = REFUSALS.get(code) or SERVICE_REFUSALS[code]
         self.detail = detail
         self.headers = headers
         self.cause = cause
@@ -172,6 +192,35 @@ CLIENT_STALLED = Ending(
     level="warning",
 )
 FAILED = _both(INTERNAL_ERROR, "internal_error", "error")
+TOKEN_EXPIRED = _both(UNAUTHORIZED, "token_expired")
+CLOSED_BY_ADMIN = _both(POLICY_VIOLATION, "closed_by_admin")
+
+
+def closed_by_admin(code: int = POLICY_VIOLATION, reason: str = "closed_by_admin") -> Ending:
+    """The ending of sessions that an operator closes.
+
+    Args:
+        code: a close code that may travel.
+        reason: on the wire; at most 123 bytes of UTF-8.
+    """
+    said = (code, reason)
+    return Ending(CLOSED_BY_ADMIN.reason, said, said, code)
+
+
+# What ends the sessions of a key that no longer carries them, by the code of the refusal.
+OBJECTIONS: Mapping[str, Ending] = MappingProxyType(
+    {
+        code: _both(POLICY_VIOLATION, code)
+        for code in (
+            "key_revoked",
+            "key_suspended",
+            "key_expired",
+            "route_forbidden",
+            "origin_forbidden",
+            "address_forbidden",
+        )
+    }
+)
 
 ENDINGS: Mapping[str, Ending] = MappingProxyType(
     {
@@ -183,6 +232,9 @@ ENDINGS: Mapping[str, Ending] = MappingProxyType(
             UPSTREAM_STALLED,
             CLIENT_STALLED,
             FAILED,
+            CLOSED_BY_ADMIN,
+            TOKEN_EXPIRED,
+            *OBJECTIONS.values(),
         )
     }
 )

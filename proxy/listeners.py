@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 import ssl
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from cryptography import x509
 
 from proxy.config.values import TcpAddress, UnixAddress
 
@@ -19,9 +23,15 @@ if TYPE_CHECKING:
 
     from proxy.config.model import ListenerTls
     from proxy.config.values import Address
+    from proxy.logs import Logger
 
 # Connections the kernel keeps for us while the loop is busy; the kernel caps it (somaxconn).
 BACKLOG: Final = 4096
+
+# Files beside the sockets: libraries, the store, the log, a margin for what is being accepted.
+_OTHER_FILES: Final = 64
+# Each session has two sockets.
+_FILES_PER_SESSION: Final = 2
 
 
 class CannotListen(Exception):
@@ -122,3 +132,33 @@ def address_of(server: asyncio.Server, configured: Address) -> str:
         return str(configured)
     host, port = server.sockets[0].getsockname()[:2]
     return str(TcpAddress(host, port))
+
+
+def certificate_end(path: Path) -> float:
+    """When the first certificate of a PEM file ends, in seconds since the epoch."""
+    leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    return leaf.not_valid_after_utc.timestamp()
+
+
+def affordable(wanted: int | None, log: Logger) -> int | None:
+    """The connection limit that the process's open-file limit allows, raised as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _OTHER_FILES + _FILES_PER_SESSION * (wanted or 0)
+    if soft != resource.RLIM_INFINITY and (wanted is None or soft < needed):
+        target = hard if wanted is None or hard != resource.RLIM_INFINITY else needed
+        if target != resource.RLIM_INFINITY and target > soft and sys.platform == "linux":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+            soft = target
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    fits = max(1, (soft - _OTHER_FILES) // _FILES_PER_SESSION)
+    if wanted is None:
+        return None
+    if fits < wanted:
+        log.warning(
+            "open_files_limit",
+            limit=soft,
+            total_connections=fits,
+            mend=f"raise the hard limit of open files to {needed} (ulimit -Hn, LimitNOFILE)",
+        )
+    return min(wanted, fits)

@@ -32,6 +32,7 @@ class Route:
     # The target as text, for the log.
     upstream: str
     upstream_tls: UpstreamTls
+    auth: str
     refuse_with: str
     origins: str | frozenset[bytes] | None
     allow: tuple[Network, ...] | None
@@ -50,6 +51,7 @@ class Route:
             target=route.upstream.target,
             upstream=str(route.upstream.target),
             upstream_tls=route.upstream.tls,
+            auth=route.auth,
             refuse_with=route.refuse_with,
             origins=(
                 frozenset(origin.encode() for origin in origins)
@@ -94,14 +96,21 @@ class Route:
         if self.origins is None:
             return
         sent = headers.all(b"origin")
-        if sent and (len(sent) > 1 or not self._admits(sent[0].lower(), client, headers)):
+        if sent and (len(sent) > 1 or not self.admits(sent[0].lower(), client, headers)):
             raise Refused(
                 "origin_forbidden",
                 "This route does not serve pages of that origin; its operator lists the allowed "
                 "ones under 'origins'.",
             )
 
-    def _admits(self, origin: bytes, client: Client, headers: Headers) -> bool:
+    def admits(self, origin: bytes, client: Client, headers: Headers) -> bool:
+        """Whether the route serves pages of an origin.
+
+        Args:
+            origin: as sent, in lower case.
+        """
+        if self.origins is None:
+            return True
         if isinstance(self.origins, frozenset):
             return origin in self.origins
         host = (headers.one(b"host") or b"").lower()
@@ -116,6 +125,7 @@ class RouteTable:
         # A route for the very host comes before one for a wildcard, that before one for any;
         # among equals the longer path wins.
         self._ordered = sorted(routes, key=_precedence)
+        self._by_name = {route.name: route for route in self._ordered}
 
     @classmethod
     def of(cls, config: Config) -> RouteTable:
@@ -124,6 +134,10 @@ class RouteTable:
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._ordered)
+
+    def get(self, name: str) -> Route | None:
+        """The route with that name."""
+        return self._by_name.get(name)
 
     def find(self, host: str, path: bytes) -> Route | None:
         """The route that serves a request.

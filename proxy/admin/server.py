@@ -1,73 +1,112 @@
-"""The operators' listener: metrics and probes. Thin; what it shows is computed elsewhere."""
+"""The operators' listener: probes, metrics and the API. Who may do what stands in one table."""
 
 from __future__ import annotations
 
-import hmac
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from proxy.errors import Refused
-from proxy.handshake.reply import problem
+from proxy.admin import connections, key_changes, keys, status, usage
+from proxy.admin.answers import add_common_headers
+from proxy.admin.desk import DESK, OPERATOR
+from proxy.admin.gate import gate
+from proxy.admin.problems import Problem
+from proxy.admin.reading import MAX_BODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from aiohttp.typedefs import Handler
 
-    from prometheus_client import CollectorRegistry
+    from proxy.admin.access import Access, Role
+    from proxy.admin.desk import AdminDesk
+
+METRICS: Final = web.AppKey("metrics", CollectorRegistry)
+
+_KEY: Final = "/api/v1/keys/{key}"
+_CONNECTION: Final = "/api/v1/connections/{connection}"
+
+ENDPOINTS: Final[tuple[tuple[str, str, Role, Handler], ...]] = (
+    ("GET", "/api/v1/status", "viewer", status.show_status),
+    ("GET", "/api/v1/routes", "viewer", status.show_routes),
+    ("GET", "/api/v1/usage", "viewer", usage.show_usage),
+    ("GET", "/api/v1/connections", "viewer", connections.list_connections),
+    ("DELETE", "/api/v1/connections", "operator", connections.close_connections),
+    ("GET", _CONNECTION, "viewer", connections.show_connection),
+    ("DELETE", _CONNECTION, "operator", connections.close_connection),
+    ("GET", "/api/v1/keys", "viewer", keys.list_keys),
+    ("POST", "/api/v1/keys", "admin", key_changes.create_key),
+    ("GET", _KEY, "viewer", keys.show_key),
+    ("PATCH", _KEY, "admin", key_changes.update_key),
+    ("DELETE", _KEY, "admin", key_changes.delete_key),
+    ("POST", _KEY + "/rotate", "admin", key_changes.rotate_key),
+    ("POST", _KEY + "/revoke", "operator", key_changes.revoke_key),
+    ("POST", _KEY + "/suspend", "operator", key_changes.suspend_key),
+    ("POST", _KEY + "/resume", "operator", key_changes.resume_key),
+)
 
 
 def application(
-    *, metrics: CollectorRegistry, ready: Callable[[], bool], metrics_token: str | None
+    desk: AdminDesk, *, metrics: CollectorRegistry, access: Access, public_metrics: bool
 ) -> web.Application:
-    """The admin listener's application.
+    """The admin listener's application; `AdminProtocol` is to serve it.
 
     Args:
+        desk: the gateway.
         metrics: what `/metrics` shows.
-        ready: whether new sessions are welcome.
-        metrics_token: the bearer token that `/metrics` asks for; None asks for none.
+        access: finds out who asks.
+        public_metrics: whether `/metrics` is open to all.
     """
-
-    async def show_metrics(request: web.Request) -> web.Response:
-        if metrics_token is not None and not _shows(request, metrics_token):
-            return _unauthorized()
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(metrics), headers={"Content-Type": content_type})
-
-    async def livez(_request: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
-
-    async def readyz(_request: web.Request) -> web.Response:
-        if ready():
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text="draining\n")
-
-    app = web.Application()
-    app.on_response_prepare.append(_without_versions)
-    app.add_routes(
-        [
-            web.get("/metrics", show_metrics),
-            web.get("/livez", livez),
-            web.get("/readyz", readyz),
-        ]
+    probes = {"/livez", "/readyz"}
+    app = web.Application(
+        middlewares=[gate(access, desk.log, probes | {"/metrics"} if public_metrics else probes)],
+        client_max_size=MAX_BODY,
     )
+    app[DESK] = desk
+    app[METRICS] = metrics
+    app.on_response_prepare.append(add_common_headers)
+    app.router.add_get("/livez", _livez)
+    app.router.add_get("/readyz", _readyz)
+    app.router.add_get("/metrics", _show_metrics)
+    for method, path, role, handler in ENDPOINTS:
+        if method == "GET":
+            app.router.add_get(path, _needing(role, handler))
+        else:
+            app.router.add_route(method, path, _needing(role, _carrying_json(handler)))
     return app
 
 
-async def _without_versions(_request: web.Request, answer: web.StreamResponse) -> None:
-    answer.headers["Server"] = "wskeeper"
-    answer.headers["Cache-Control"] = "no-store"
+def _needing(role: Role, handler: Handler) -> Handler:
+    async def needing(request: web.Request) -> web.StreamResponse:
+        if not request[OPERATOR].may(role):
+            raise Problem("role_forbidden", f"Use a token whose role is {role} or above it.")
+        return await handler(request)
+
+    return needing
 
 
-def _shows(request: web.Request, token: str) -> bool:
-    sent = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(sent, b"Bearer " + token.encode())
+def _carrying_json(handler: Handler) -> Handler:
+    """What changes something must say that it carries JSON: no HTML form can."""
+
+    async def carrying_json(request: web.Request) -> web.StreamResponse:
+        if request.content_type != "application/json":
+            raise Problem("json_needed", "Send 'Content-Type: application/json'.")
+        return await handler(request)
+
+    return carrying_json
 
 
-def _unauthorized() -> web.Response:
-    return web.Response(
-        status=401,
-        body=problem(Refused("key_missing", "Send the admin token as 'Authorization: Bearer …'.")),
-        content_type="application/problem+json",
-        headers={"WWW-Authenticate": 'Bearer realm="wskeeper admin"'},
-    )
+async def _livez(_request: web.Request) -> web.Response:
+    return web.Response(text="alive\n")
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    if desk.ready():
+        return web.Response(text="ready\n")
+    return web.Response(status=503, text="draining\n" if desk.draining() else "not ready\n")
+
+
+async def _show_metrics(request: web.Request) -> web.Response:
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=encode(request.app[METRICS]), headers={"Content-Type": content_type})

@@ -2,91 +2,216 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.auth.carriers import AMBIGUOUS
+from proxy.auth.jwk import UnknownKey
+from proxy.auth.question import NotAtOnce
+from proxy.auth.stripping import Stripping
 from proxy.errors import Refused
-from proxy.keys.key import digest_of
-from proxy.keys.secret import PREFIX
+from proxy.keys.principal import Principal, bearer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from proxy.auth.carriers import Carrier
-    from proxy.handshake.head import Headers
-    from proxy.keys.fixed import FixedKeys
-    from proxy.keys.key import Key
-    from proxy.routes import Route
+    from proxy.auth.jwt import Claims
+    from proxy.auth.key_verifier import KeyVerifier
+    from proxy.auth.presented import Found
+    from proxy.auth.question import Question
+    from proxy.auth.ways import Ways
+    from proxy.relay.first_message_rule import FirstMessageRule
+
+_MISSING = "Send your key on this upgrade request, in the way WWW-Authenticate names."
 
 
-_OURS = PREFIX.encode()
+class Tokens(Protocol):
+    """Checks JWTs."""
+
+    def is_ours(self, token: bytes) -> bool:
+        """Whether a value is a token of our issuer, by its looks."""
+
+    def verify_now(self, token: bytes) -> Claims:
+        """Checks a token; raises `Refused`, or `UnknownKey` when `verify` may know more."""
+
+    async def verify(self, token: bytes) -> Claims:
+        """Checks a token; raises `Refused`."""
 
 
-class Principal(NamedTuple):
-    """A caller who proved to be somebody.
+class Tickets(Protocol):
+    """Takes tickets."""
 
-    Args:
-        key: the key that was shown.
-        credential_headers: the headers that carried it, to be kept from the upstream.
-    """
+    async def redeem(self, ticket: bytes, question: Question) -> Principal:
+        """Uses a ticket up; raises `Refused`."""
 
-    key: Key
-    credential_headers: frozenset[bytes]
+
+class Plugins(Protocol):
+    """Asks whoever the operator has plugged in."""
+
+    async def ask(self, question: Question, credential: bytes | None) -> Principal | None:
+        """The first answer of a plugin, None when none has one; raises `Refused`."""
 
 
 class Authenticator:
     """Finds a request's credential and checks it.
 
     Args:
-        keys: where keys are looked up, by digest.
-        carriers: those each route accepts, by the route's name. A route that is missing here
-            admits nobody.
+        ways: how each route may be entered, by its name. A route that is missing here admits
+            nobody.
+        keys: checks keys.
+        tokens: checks JWTs; None where none are accepted.
+        tickets: takes tickets.
+        plugins: asked where nothing of the gateway's own stands behind a request; None for none.
     """
 
-    def __init__(self, keys: FixedKeys, carriers: Mapping[str, Sequence[Carrier]]) -> None:
+    def __init__(
+        self,
+        ways: Mapping[str, Ways],
+        keys: KeyVerifier,
+        *,
+        tokens: Tokens | None = None,
+        tickets: Tickets,
+        plugins: Plugins | None = None,
+    ) -> None:
+        self._ways = ways
         self._keys = keys
-        self._carriers = carriers
+        self._tokens = tokens
+        self._tickets = tickets
+        self._plugins = plugins
         self._challenges = {
-            route: (("WWW-Authenticate", ", ".join(carrier.challenge for carrier in accepted)),)
-            for route, accepted in carriers.items()
+            route: (("WWW-Authenticate", way.challenge),) for route, way in ways.items()
         }
-        self._strips = {
-            # A header carrier's line never travels, with or without a credential in it.
-            route: frozenset(
-                carrier.header for carrier in accepted if carrier.header != b"authorization"
-            )
-            for route, accepted in carriers.items()
+        self._strippings = {
+            route: Stripping(way.carriers, self.is_ours) for route, way in ways.items()
         }
 
-    def authenticate(self, headers: Headers, route: Route) -> Principal:
-        """Checks the credential of a request and that it opens the route.
+    @property
+    def revision(self) -> int:
+        """Grows when what was admitted may have to be judged anew."""
+        return self._keys.revision
+
+    def is_ours(self, value: bytes) -> bool:
+        """Whether a value can be a credential of ours, and not the application's."""
+        return self._keys.is_ours(value) or (
+            self._tokens is not None and self._tokens.is_ours(value)
+        )
+
+    def stripping(self, route: str) -> Stripping:
+        """What keeps a route's credentials from its upstream."""
+        return self._strippings[route]
+
+    def awaits(self, question: Question) -> FirstMessageRule | None:
+        """What the first message must be, if the request carries no credential and may.
 
         Raises:
-            Refused: `key_ambiguous`, `key_missing`, `key_unknown` or `route_forbidden`.
+            Refused: `key_ambiguous`.
         """
-        found = {}
-        strips = self._strips.get(route.name, frozenset())
-        for carrier in self._carriers.get(route.name, ()):
-            credential = carrier.claim(headers, self._is_ours)
-            if credential is not None:
-                found[credential] = carrier
-                if carrier.header not in strips:
-                    strips |= {carrier.header}
-        if len(found) > 1:
-            raise Refused("key_ambiguous", AMBIGUOUS)
-        challenge = self._challenges.get(route.name, ())
-        if not found:
-            raise Refused(
-                "key_missing",
-                "Send your key on this upgrade request, in the way WWW-Authenticate names.",
-                challenge,
-            )
-        key = self._keys.find(digest_of(next(iter(found))))
-        if key is None:
-            raise Refused("key_unknown", "The key you sent is not known here.", challenge)
-        if not key.opens(route.name):
-            raise Refused("route_forbidden", "Your key is valid, but not for this route.")
-        return Principal(key, strips)
+        way = self._ways.get(question.route)
+        if way is None or way.first_message is None:
+            return None
+        return way.first_message if self._found(question) is None else None
 
-    def _is_ours(self, value: bytes) -> bool:
-        return value.startswith(_OURS) or self._keys.find(digest_of(value)) is not None
+    # Verdicts ----------------------------------------------------------------------------------
+
+    def authenticate(self, question: Question) -> Principal:
+        """Checks the credential of a request, and that it opens the route to this caller.
+
+        Raises:
+            Refused: with any code of steps 5 and 6 that needs no counting.
+            NotAtOnce: `authenticate_slowly` is to be asked.
+        """
+        found = self._found(question)
+        try:
+            if found is None:
+                if self._plugins is not None:
+                    raise NotAtOnce
+                raise Refused("key_missing", _MISSING)
+            return self.verify(found, question)
+        except Refused as refused:
+            raise self._challenged(refused, question) from None
+
+    async def authenticate_slowly(self, question: Question) -> Principal:
+        """Checks what `authenticate` cannot check at once.
+
+        Raises:
+            Refused: as `authenticate` does, and `plugin_refused`.
+        """
+        try:
+            return await self.verify_slowly(self._found(question), question)
+        except Refused as refused:
+            raise self._challenged(refused, question) from None
+
+    def verify(self, found: Found, question: Question) -> Principal:
+        """Checks one credential, wherever it was found.
+
+        Raises:
+            Refused: without a challenge.
+            NotAtOnce: `verify_slowly` is to be asked.
+        """
+        credential = found.credential
+        if found.kind == "ticket":
+            raise NotAtOnce
+        if self._tokens is not None and self._tokens.is_ours(credential):
+            try:
+                return _admitted(self._tokens.verify_now(credential), question)
+            except UnknownKey:
+                raise NotAtOnce from None
+        if self._plugins is not None and not self._keys.knows(credential):
+            raise NotAtOnce
+        return self._keys.verify(credential, question)
+
+    async def verify_slowly(self, found: Found | None, question: Question) -> Principal:
+        """Checks one credential, or that none is needed, however long that takes.
+
+        Raises:
+            Refused: without a challenge.
+        """
+        credential = None if found is None else found.credential
+        if found is not None and found.kind == "ticket":
+            return await self._tickets.redeem(found.credential, question)
+        if credential is not None and self._tokens is not None and self._tokens.is_ours(credential):
+            return _admitted(await self._tokens.verify(credential), question)
+        known = credential is not None and self._keys.knows(credential)
+        if self._plugins is not None and not known:
+            principal = await self._plugins.ask(question, credential)
+            if principal is not None:
+                return principal
+        if credential is None:
+            raise Refused("key_missing", _MISSING)
+        return self._keys.verify(credential, question)
+
+    def check_again(self, principal: Principal, question: Question) -> None:
+        """Checks that a principal is still admitted, right before its session begins.
+
+        Raises:
+            Refused: as `authenticate` does.
+        """
+        try:
+            self._keys.check_again(principal, question)
+        except Refused as refused:
+            raise self._challenged(refused, question) from None
+
+    def _found(self, question: Question) -> Found | None:
+        """The one credential of a request; None when it carries none."""
+        way = self._ways.get(question.route)
+        credential = None
+        for carrier in () if way is None else way.carriers:
+            found = carrier.claim(question.presented, self.is_ours)
+            if found is None:
+                continue
+            if credential is not None and credential != found:
+                raise Refused("key_ambiguous", AMBIGUOUS)
+            credential = found
+        return credential
+
+    def _challenged(self, refused: Refused, question: Question) -> Refused:
+        """The refusal, with the ways in where it is for want of the right credential."""
+        if refused.row.status == 401 and not refused.headers:
+            refused.headers = self._challenges.get(question.route, ())
+        return refused
+
+
+def _admitted(claims: Claims, question: Question) -> Principal:
+    """The principal that a token stands for, if its scope holds the route."""
+    if claims.routes is not None and question.route not in claims.routes:
+        raise Refused("route_forbidden", "Your token is valid, but not for this route.")
+    return bearer_of("jwt", claims.subject, claims.metadata, until=claims.expires_at)

@@ -1,6 +1,7 @@
-"""Where a credential travels (the contract's 4.0-4.1): each carrier claims it and names its line.
+"""Where a credential travels (the contract's 4.0-4.1): each carrier finds it in its place.
 
-How it is checked is no business of a carrier; see `authenticator`.
+How it is checked is no business of a carrier (see `authenticator`), nor is keeping it from the
+upstream (see `stripping`).
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.auth.presented import Found
 from proxy.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.config.model import Carrier as CarrierConfig
-    from proxy.handshake.head import Headers
+    from proxy.auth.presented import Presented
+
+    IsOurs = Callable[[bytes], bool]
 
 AMBIGUOUS = "Send exactly one credential, once."
 
@@ -23,14 +26,10 @@ class Carrier(Protocol):
     """One place of a request."""
 
     @property
-    def header(self) -> bytes:
-        """The header it reads: lower case, `_` read as `-`."""
-
-    @property
     def challenge(self) -> str:
         """What WWW-Authenticate says of it (RFC 9110 section 11.6.1)."""
 
-    def claim(self, headers: Headers, is_ours: Callable[[bytes], bool]) -> bytes | None:
+    def claim(self, presented: Presented, is_ours: IsOurs) -> Found | None:
         """The credential found there; None when there is none that could be ours.
 
         Raises:
@@ -46,29 +45,29 @@ class HeaderCarrier:
 
     @property
     def header(self) -> bytes:
-        return self.name.lower().replace(b"_", b"-")
+        """The name in lower case."""
+        return self.name.lower()
 
     @property
     def challenge(self) -> str:
         return f'ApiKey realm="wskeeper", header="{self.name.decode()}"'
 
-    def claim(self, headers: Headers, is_ours: Callable[[bytes], bool]) -> bytes | None:
+    def claim(self, presented: Presented, is_ours: IsOurs) -> Found | None:
         del is_ours
-        values = headers.all(self.name.lower())
+        values = presented.headers.all(self.name.lower())
         if len(values) > 1:
             raise Refused("key_ambiguous", AMBIGUOUS)
-        return values[0] if values and values[0] else None
+        return Found(values[0], "key") if values and values[0] else None
 
 
 @dataclass(frozen=True, slots=True)
 class BearerCarrier:
     """`Authorization: Bearer …` (RFC 6750); a token that cannot be ours is the application's."""
 
-    header = b"authorization"
     challenge = 'Bearer realm="wskeeper"'
 
-    def claim(self, headers: Headers, is_ours: Callable[[bytes], bool]) -> bytes | None:
-        lines = headers.all(b"authorization")
+    def claim(self, presented: Presented, is_ours: IsOurs) -> Found | None:
+        lines = presented.headers.all(b"authorization")
         tokens = [
             token.lstrip(b" ")
             for scheme, _, token in (line.partition(b" ") for line in lines)
@@ -76,11 +75,4 @@ class BearerCarrier:
         ]
         if tokens and len(lines) > 1:
             raise Refused("key_ambiguous", AMBIGUOUS)
-        return tokens[0] if tokens else None
-
-
-def carrier_of(config: CarrierConfig) -> Carrier:
-    """The carrier that a configuration names."""
-    if config.kind == "bearer":
-        return BearerCarrier()
-    return HeaderCarrier((config.header or "").encode())
+        return Found(tokens[0], "key") if tokens else None

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import tempfile
+import time
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,9 +15,13 @@ from aiohttp import web
 
 from backends import chat, clock, echo
 from proxy.cli.running import loop_factory, run
+from proxy.config.key_fields import KeyFields
 from proxy.config.model import Config
+from proxy.keys.key import digest_of
+from proxy.keys.made import made as key_of
 from proxy.keys.secret import make_secret
 from proxy.listeners import CannotListen
+from proxy.stores.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +46,7 @@ This run's key (gone when it stops):
 
   {key}
 
-Paste one of these into another terminal:
+Paste these into another terminal:
 
   .venv/bin/python -m websockets ws://{public}/clock     refused: 401, there is no key
   websocat -H='X-Api-Key: {key}' ws://{public}/chat/room1
@@ -49,6 +55,11 @@ Paste one of these into another terminal:
 from websockets.sync.client import connect
 with connect('ws://{public}/clock', additional_headers={{'X-Api-Key': '{key}'}}) as ws:
     for _ in range(3): print(ws.recv())"
+
+Open a connection with one of them, then take its key away and watch it end with 1008:
+
+  .venv/bin/wskeeper connections list --admin http://{admin}
+  .venv/bin/wskeeper keys revoke demo --store {store}
 
 Ctrl-C stops everything. What happens is logged below.
 """
@@ -65,8 +76,10 @@ def demo() -> None:
 
 
 async def _demo() -> None:
-    key = make_secret(secrets.randbelow)
     async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="wskeeper-demo-"))
+        store = f"sqlite:{folder}/wskeeper.db"
+        key = _keep_key(store)
         ports = {
             name: await stack.enter_async_context(_service(make()))
             for name, make in _SERVICES.items()
@@ -76,15 +89,28 @@ async def _demo() -> None:
             {
                 "listen": public,
                 "admin": {"listen": admin},
-                "keys": [{"name": "demo", "secret": key}],
+                "store": store,
                 "routes": [
                     {"name": name, "path": f"/{name}", "upstream": f"ws://127.0.0.1:{port}"}
                     for name, port in ports.items()
                 ],
             }
         )
-        click.echo(_LINES.format(public=public, admin=admin, key=key))
-        await run(config)
+        click.echo(_LINES.format(public=public, admin=admin, key=key, store=store))
+        await run(config, started=lambda _: None)
+
+
+def _keep_key(url: str) -> str:
+    """Makes a store that holds one key, whose secret is returned."""
+    made = make_secret(secrets.randbelow)
+    fields = KeyFields(name="demo")
+    digest = digest_of(made.text.encode())
+    store = open_store(url, create=True)
+    try:
+        store.add([key_of(fields, id=made.id, digest=digest, now=time.time())], by="demo")
+    finally:
+        store.close()
+    return made.text
 
 
 @contextlib.asynccontextmanager

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+from importlib import import_module
+from typing import Final
+
 import click
 
-from proxy.cli.check import check
-from proxy.cli.demo import demo
-from proxy.cli.healthcheck import healthcheck
-from proxy.cli.schema import schema
-from proxy.cli.serve import serve
-from proxy.cli.version import version
+# What each command does, in the first line of its own help. They stand here so that `--help` and
+# every single command cost the imports of no other command.
+_COMMANDS: Final = {
+    "check": "Validate the configuration.",
+    "connections": "See and close the live connections of a running gateway.",
+    "demo": "Run example services and a gateway on loopback, with a key for this run.",
+    "healthcheck": "Exit 0 when the gateway's /readyz says 200.",
+    "keys": "Make, change and end the keys in the store.",
+    "schema": "Print the JSON Schema of the configuration, for editors and CI.",
+    "serve": "Run the gateway in the foreground.",
+    "usage": "Show what each key was used for.",
+    "version": "Print the versions of wskeeper and of what it runs on.",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Imported(UserDict[str, click.Command]):
+    """Commands by name; each is imported from its own module when it is asked for."""
+
+    def __init__(self) -> None:
+        # Stand-ins, so that what is looked for is found.
+        super().__init__({name: click.Command(name) for name in _COMMANDS})
+
+    def __getitem__(self, name: str) -> click.Command:
+        command: click.Command = getattr(import_module(f"proxy.cli.{self.data[name].name}"), name)
+        return command
+
+
+class _Commands(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    commands=_Imported(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="wskeeper", message="%(package)s %(version)s")
 def main() -> None:
     """Puts API keys in front of WebSocket services that have no authentication of their own."""
-
-
-for command in (serve, demo, check, healthcheck, schema, version):
-    main.add_command(command)

@@ -33,10 +33,15 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-async def run(config: Config) -> None:
+async def run(config: Config, *, started: Callable[[Gateway], None]) -> None:
     """Runs a gateway: the first signal drains it, the second ends it at once.
 
+    Args:
+        config: valid.
+        started: is told when the gateway listens.
+
     Raises:
+        StoreUnavailable: the store cannot be used.
         CannotListen: an address is taken or may not be used.
         OSError: a TLS file cannot be used.
     """
@@ -51,6 +56,7 @@ async def run(config: Config) -> None:
     gateway = Gateway(config, log, loop)
     try:
         await gateway.start()
+        started(gateway)
         _settle()
         await asked.get()
         draining = loop.create_task(gateway.drain(), name="drain")

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
+import shlex
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import SecretStr
 
 from proxy.cli import options
 from proxy.cli.running import loop_factory, run
 from proxy.config.faults import ConfigInvalid
 from proxy.config.files import check_files
 from proxy.config.load import Loaded, load
-from proxy.config.model import FixedKey
-from proxy.keys.secret import make_secret
+from proxy.config.stores import MEMORY
 from proxy.listeners import CannotListen
 from proxy.routes import Route
+from proxy.stores.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from proxy.app import Gateway
     from proxy.config.faults import Fault
     from proxy.config.model import Config
 
@@ -42,16 +42,13 @@ def serve(path: Path | None, listen: str | None, upstream: str | None) -> None:
     config = loaded.config
     for line in worked_lines(config):
         click.echo(line)
-    if loaded.path is None and not config.keys:
-        config = _with_a_key(config)
-    else:
-        for warning in loaded.warnings:
-            click.echo(f"{warning.severity}: {warning}", err=True)
+    for warning in loaded.warnings:
+        click.echo(f"{warning.severity}: {warning}", err=True)
     sys.stdout.flush()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run(config))
-    except CannotListen as failure:
+            runner.run(run(config, started=partial(_tell_of_keys, path=loaded.path)))
+    except (CannotListen, StoreUnavailable) as failure:
         raise click.ClickException(str(failure)) from None
 
 
@@ -86,12 +83,16 @@ def worked_lines(config: Config) -> list[str]:
     return lines
 
 
-def _with_a_key(config: Config) -> Config:
-    """Without a file there is nowhere to keep a key, so this run gets one of its own."""
-    secret = make_secret(secrets.randbelow)
-    click.echo(
-        f"\nThere is no key yet. For this run alone: {secret}\n"
-        "To keep one, put its SHA-256 under `keys:` in a wskeeper.yaml (see README.md).\n"
-    )
-    key = FixedKey(name="this-run", secret=SecretStr(secret))
-    return config.model_copy(update={"keys": (key,)})
+def _tell_of_keys(gateway: Gateway, *, path: Path | None) -> None:
+    """Says where keys are kept, and how to make the first one."""
+    place = gateway.keeper.place
+    click.echo(f"keys in {place}")
+    if not len(gateway.ring):
+        kept = f"--store {shlex.quote(place)}" if path is None else f"-c {shlex.quote(str(path))}"
+        mend = (
+            f"make one: wskeeper keys create --name NAME {kept}"
+            if place != MEMORY
+            else "this store forgets: write `store: sqlite:PATH`, or put a key under `keys:`"
+        )
+        click.echo(f"there is no key yet, so every client is refused; {mend}")
+    sys.stdout.flush()

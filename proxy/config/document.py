@@ -263,7 +263,7 @@ class _Walk:
         self._findings.append(Finding(where, problem, mend, line=line))
 
 
-# No field holds a date.
+# Moments are read where they belong: a name may look like one.
 _TEXTS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"})
 _SCALARS: dict[str, Callable[[SafeConstructor, yaml.ScalarNode], Any]] = {
     _NULL: SafeConstructor.construct_yaml_null,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from proxy.config import names, targets, values
+from proxy.config import carrier_reading, moments, names, stores, targets, values
 from proxy.config.faults import Wrong, each
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -32,6 +33,9 @@ _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
 RESERVED_NAME = "none"
 MIN_HEAD_SIZE = 1 << 10
 MAX_HEAD_SIZE = 1 << 20
+# A ticket travels in an address, so it is used at once; in seconds.
+SHORTEST_TICKET = 1.0
+LONGEST_TICKET = 3600.0
 # More sockets than any kernel hands out.
 MOST = 1_000_000_000
 
@@ -88,7 +92,12 @@ def _sha256(text: str) -> str:
     return digest
 
 
-def _name(text: str) -> str:
+def name(text: str) -> str:
+    """`text` itself, if a route can have it as its name.
+
+    Raises:
+        Wrong: it cannot.
+    """
     if not _NAME.fullmatch(text):
         raise Wrong(
             "is not a name", "use 1 to 64 letters, digits, `_` or `-`, a letter or digit first"
@@ -107,16 +116,64 @@ def _key_name(text: str) -> str:
     return text
 
 
+def _metadata_name(text: str) -> str:
+    if not _METADATA_KEY.fullmatch(text):
+        raise Wrong(
+            "cannot end a header's name", "use 1 to 32 letters, digits or `-`, a letter first"
+        )
+    return text
+
+
+def _metadata_names(listed: tuple[str, ...]) -> tuple[str, ...]:
+    # As header names they are compared without case.
+    counts = Counter(entry.lower() for entry in listed)
+
+    def check(entry: str) -> str:
+        if counts[entry.lower()] > 1:
+            raise Wrong("stands here twice", "keep one: headers have no case")
+        return _metadata_name(entry)
+
+    return tuple(each(check, dict(enumerate(listed))))
+
+
+def _subprotocols(listed: tuple[str, ...]) -> tuple[str, ...]:
+    def check(entry: str) -> str:
+        if not names.is_token(entry):
+            raise Wrong("is not a subprotocol", "use letters, digits, `.` and `-`, as in `chat.v2`")
+        if entry.lower().startswith("wskeeper"):
+            raise Wrong("is kept for the gateway", "name one that the service speaks")
+        return entry
+
+    return tuple(dict.fromkeys(each(check, dict(enumerate(listed)))))
+
+
+def _plugins(listed: tuple[str, ...]) -> tuple[str, ...]:
+    def check(place: tuple[int, str]) -> str:
+        index, entry = place
+        module, colon, path = entry.partition(":")
+        if not colon or not all(part.isidentifier() for part in f"{module}.{path}".split(".")):
+            raise Wrong("names no callable", "write `package.module:callable`")
+        if entry in listed[:index]:
+            raise Wrong("stands here twice", "keep one")
+        return entry
+
+    return tuple(each(check, dict(enumerate(enumerate(listed)))))
+
+
+def _ticket_life(value: object) -> float:
+    seconds = values.duration(value)
+    if not SHORTEST_TICKET <= seconds <= LONGEST_TICKET:
+        raise Wrong("is out of range", "write a duration from `1s` to `1h`")
+    return seconds
+
+
 def _metadata(entries: dict[str, str]) -> dict[str, str]:
     # As header names they are compared without case.
     counts = Counter(key.lower() for key in entries)
 
     def check(entry: tuple[str, str]) -> None:
         key, value = entry
-        if not _METADATA_KEY.fullmatch(key):
-            raise Wrong(
-                "cannot end a header's name", "use 1 to 32 letters, digits or `-`, a letter first"
-            )
+        _metadata_name(key)
         if counts[key.lower()] > 1:
             raise Wrong("stands here in two spellings", "keep one: headers have no case")
         if _CONTROL.search(value):
@@ -132,6 +189,17 @@ def _client_address_header(text: str) -> str:
     return names.header_name(text)
 
 
+def _route_names(value: object) -> object:
+    if isinstance(value, list | tuple) and not value:
+        raise Wrong("is empty, so the key opens nothing", "name routes, or write `null` for all")
+    return value
+
+
+def _store(value: object, info: ValidationInfo) -> str:
+    kind, path = stores.store(value)
+    return f"{kind}{_resolved(path, info)}" if path else kind
+
+
 def _head_size(value: object) -> int:
     size = values.size(value)
     if not MIN_HEAD_SIZE <= size <= MAX_HEAD_SIZE:
@@ -142,6 +210,11 @@ def _head_size(value: object) -> int:
 def _null_as_empty(value: object) -> object:
     """`keys:` with every entry commented out is YAML for null."""
     return () if value is None else value
+
+
+def _null_as_nothing(value: object) -> object:
+    """`limits: null` sets none of them."""
+    return {} if value is None else value
 
 
 def _text(description: str, *examples: str) -> WithJsonSchema:
@@ -176,14 +249,26 @@ Networks = Annotated[
         }
     ),
 ]
-Duration = Annotated[
+_DURATION_SCHEMA = {
+    "type": ["string", "number"],
+    "description": "250ms, 30s, 5m, 1h, 7d, or seconds",
+    "examples": ["30s", 30],
+}
+Duration = Annotated[float, BeforeValidator(values.duration), WithJsonSchema(_DURATION_SCHEMA)]
+# A duration that may be 0.
+Delay = Annotated[
     float,
-    BeforeValidator(values.duration),
+    BeforeValidator(partial(values.duration, zero=True)),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+Moment = Annotated[
+    float,
+    BeforeValidator(moments.moment),
     WithJsonSchema(
         {
             "type": ["string", "number"],
-            "description": "250ms, 30s, 5m, 1h, 7d, or seconds",
-            "examples": ["30s", 30],
+            "description": "RFC 3339, a date (its first instant, UTC), or seconds since the epoch",
+            "examples": ["2030-12-31T23:59:59Z", "2030-12-31"],
         }
     ),
 ]
@@ -204,12 +289,25 @@ File = Annotated[
 ]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(name)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
+RouteNames = Annotated[tuple[Name, ...], BeforeValidator(_route_names)]
+Store = Annotated[
+    str, BeforeValidator(_store), _text("memory: or sqlite:PATH", "sqlite:wskeeper.db", "memory:")
+]
 Metadata = Annotated[dict[str, str], AfterValidator(_metadata)]
-HeaderName = Annotated[str, AfterValidator(names.header_name)]
+MetadataNames = Annotated[tuple[str, ...], AfterValidator(_metadata_names)]
+Subprotocols = Annotated[tuple[str, ...], AfterValidator(_subprotocols)]
+Plugins = Annotated[tuple[str, ...], AfterValidator(_plugins)]
+TicketLife = Annotated[float, BeforeValidator(_ticket_life), WithJsonSchema(_DURATION_SCHEMA)]
+HeaderName = Annotated[str, AfterValidator(carrier_reading.header)]
+Parameter = Annotated[str, AfterValidator(carrier_reading.parameter)]
+CookieName = Annotated[str, AfterValidator(carrier_reading.cookie)]
+TokenPath = Annotated[str, AfterValidator(carrier_reading.token_path)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(carrier_reading.json_object)]
 ClientAddressHeader = Annotated[str, AfterValidator(_client_address_header)]
 Host = Annotated[str, AfterValidator(names.host_pattern)]
 RequestPath = Annotated[str, AfterValidator(names.path)]
 RoutePath = Annotated[str, AfterValidator(names.route_path)]
 NullAsEmpty = BeforeValidator(_null_as_empty)
+NullAsNothing = BeforeValidator(_null_as_nothing)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.config.faults import Fault, Finding
 from proxy.config.places import Places
+from proxy.config.stores import SQLITE
 from proxy.config.values import UnixAddress
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ _ENCRYPTED = b"ENCRYPTED"
 
 
 def check_files(config: Config, places: Places | None = None) -> list[Fault]:
-    """Every fault in the files that are named for TLS, and in the folders of Unix sockets.
+    """Every fault in the files that are named, and in the folders of Unix sockets and the store.
 
     Args:
         config: what was loaded.
@@ -35,8 +37,12 @@ def check_files(config: Config, places: Places | None = None) -> list[Fault]:
 def _findings(config: Config) -> Iterator[Finding]:
     yield from _socket_folder(config.listen, ("listen",))
     yield from _socket_folder(config.admin.listen, ("admin", "listen"))
-    if config.tls is not None:
-        yield from _pair(config.tls.certificate, config.tls.private_key, ("tls",))
+    yield from _store_folder(config.store)
+    for tls, where in ((config.tls, ("tls",)), (config.admin.tls, ("admin", "tls"))):
+        if tls is not None:
+            yield from _pair(tls.certificate, tls.private_key, where)
+    if config.jwt is not None and config.jwt.jwks_file is not None:
+        yield from _jwks(config.jwt.jwks_file)
     for index, route in enumerate(config.routes):
         yield from _upstream(route.upstream.tls, ("routes", index, "upstream", "tls"))
 
@@ -46,6 +52,29 @@ def _socket_folder(address: Address | None, where: Where) -> Iterator[Finding]:
         folder = Path(address.path).parent
         if not folder.is_dir():
             yield Finding(where, f"lies in {folder}, which is no folder", "make the folder")
+
+
+def _store_folder(store: str) -> Iterator[Finding]:
+    if store.startswith(SQLITE):
+        folder = Path(store.removeprefix(SQLITE)).parent
+        if not folder.is_dir():
+            yield Finding(("store",), f"lies in {folder}, which is no folder", "make the folder")
+
+
+def _jwks(file: Path) -> Iterator[Finding]:
+    where = ("jwt", "jwks_file")
+    unreadable, content = _read(file, where)
+    if unreadable is not None:
+        yield unreadable
+        return
+    try:
+        document = json.loads(content)
+    except ValueError:
+        document = None
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list) or not keys:
+        problem = f"names {file}, which is no JWK set (RFC 7517 section 5)"
+        yield Finding(where, problem, 'name a JSON file such as `{"keys": […]}`')
 
 
 def _upstream(tls: UpstreamTls, where: Where) -> Iterator[Finding]:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
+from proxy.config import fields
+from proxy.config.digests import digest_of
 from proxy.config.faults import Finding
-from proxy.config.rules import SHORT_SECRET, entries, section, short
+from proxy.config.rules import SHORT_SECRET, entries, read, section, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from proxy.config.faults import Where
     from proxy.config.rules import Data
-
-_NO_KEYS = (
-    "has no entry, so every client is refused",
-    (
-        'make one: `K=$(openssl rand -hex 32); echo "$K"; printf %s "$K" | sha256sum` prints the'
-        " key and the digest for `keys: [{name: NAME, sha256: DIGEST}]` in the file"
-    ),
-)
 
 
 def findings(data: Data, is_literal: Callable[[Where], bool]) -> Iterator[Finding]:
@@ -30,8 +23,6 @@ def findings(data: Data, is_literal: Callable[[Where], bool]) -> Iterator[Findin
         data: the document.
         is_literal: whether the value at a place stands in the file itself.
     """
-    if not data.get("keys"):
-        yield Finding(("keys",), *_NO_KEYS, "warning")
     yield from _repeated(data)
     named = (route.get("name") for _, route in entries(data, "routes"))
     route_names = list(dict.fromkeys(name for name in named if isinstance(name, str)))
@@ -43,6 +34,8 @@ def findings(data: Data, is_literal: Callable[[Where], bool]) -> Iterator[Findin
             yield _in_the_open((*where, "secret"), "keep its `sha256` here instead, or `${NAME}`")
     if isinstance(section(data, "admin").get("token"), str) and is_literal(("admin", "token")):
         yield _in_the_open(("admin", "token"), "set `WSKEEPER_ADMIN_TOKEN`, or write `${NAME}`")
+    if isinstance(section(data, "jwt").get("secret"), str) and is_literal(("jwt", "secret")):
+        yield _in_the_open(("jwt", "secret"), "write `${NAME}`")
 
 
 def _in_the_open(where: Where, mend: str) -> Finding:
@@ -66,16 +59,8 @@ def _one_secret(key: Data, where: Where) -> Iterator[Finding]:
 
 def _unknown_routes(key: Data, where: Where, route_names: list[str]) -> Iterator[Finding]:
     routes = key.get("routes")
-    if not isinstance(routes, list):
-        return
-    if not routes:
-        yield Finding(
-            (*where, "routes"),
-            "is empty, so the key opens nothing",
-            "name routes, or write `null` for all",
-        )
-    for index, name in enumerate(routes):
-        if isinstance(name, str) and name not in route_names:
+    for index, name in enumerate(routes if isinstance(routes, list) else ()):
+        if name not in route_names and read(fields.name, name) is not None:
             known = ", ".join(f"`{route}`" for route in route_names)
             yield Finding(
                 (*where, "routes", index),
@@ -88,7 +73,8 @@ def _repeated(data: Data) -> Iterator[Finding]:
     by_name: dict[str, int] = {}
     by_digest: dict[str, int] = {}
     for index, key in entries(data, "keys"):
-        name, digest = key.get("name"), _digest(key)
+        name = key.get("name")
+        digest = digest_of(key.get("secret"), key.get("sha256"))
         if isinstance(name, str) and (first := by_name.setdefault(name, index)) != index:
             yield Finding(
                 ("keys", index, "name"),
@@ -101,10 +87,3 @@ def _repeated(data: Data) -> Iterator[Finding]:
                 f"has the same secret as `keys[{first}]`",
                 "give each key its own, or remove one",
             )
-
-
-def _digest(key: Data) -> str | None:
-    secret, sha256 = key.get("secret"), key.get("sha256")
-    if isinstance(secret, str) and secret:
-        return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-    return sha256.strip().lower() if isinstance(sha256, str) and sha256 else None

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from proxy.config import key_rules, rules, translation
+from proxy.config import (
+    carrier_rules,
+    jwt_rules,
+    key_rules,
+    listener_rules,
+    rules,
+    translation,
+)
 from proxy.config.document import Unreadable, parse
 from proxy.config.environment import Variables, expand
 from proxy.config.faults import ConfigInvalid, Fault, Wrong
@@ -85,13 +92,42 @@ def load_admin(path: Path | None, *, environ: Mapping[str, str]) -> Admin:
         ConfigInvalid: there is a fault in that section, or the file cannot be read.
     """
     draft = _draft(path, Variables(environ, _read_text), {}, needed=False)
-    section = {"admin": draft.data.get("admin", {})}
-    try:
-        config = Config.model_validate(section, context={"folder": str(draft.folder)})
-    except ValidationError as error:
-        findings = _beside_unknown(draft, translation.findings(error, section))
+    return _alone(draft, "admin").admin
+
+
+def load_store(
+    path: Path | None, *, environ: Mapping[str, str], url: str | None = None
+) -> tuple[str, Path]:
+    """The store's URL, and the folder that the configuration lies in, for commands on keys.
+
+    Without any file the default holds, and the folder is the working directory.
+
+    Args:
+        path: the file; None looks for it as `load` does.
+        environ: the environment's variables.
+        url: the value of `--store`; then neither is looked at.
+
+    Raises:
+        ConfigInvalid: there is a fault in `store`, or the file cannot be read.
+    """
+    if url is None:
+        draft = _draft(path, Variables(environ, _read_text), {}, needed=False)
     else:
-        return config.admin
+        draft = Draft(file="command line")
+        apply_flags(draft, {"store": url})
+    return _alone(draft, "store").store, draft.folder
+
+
+def _alone(draft: Draft, field: str) -> Config:
+    """A configuration in which that field has its value and all others their default."""
+    section: dict[str, Any] = {field: draft.data[field]} if field in draft.data else {}
+    context = {"folder": str(draft.folder)}
+    try:
+        config = Config.model_validate(section, context=context)
+    except ValidationError as error:
+        findings = _beside_unknown(draft, translation.findings(error, section, Config))
+    else:
+        return config
     raise ConfigInvalid(draft.places.faults(findings))
 
 
@@ -158,8 +194,11 @@ def _validated(draft: Draft) -> tuple[Config | None, list[Finding]]:
     try:
         config = Config.model_validate(draft.data, context={"folder": str(draft.folder)})
     except ValidationError as error:
-        found += translation.findings(error, draft.data)
+        found += translation.findings(error, draft.data, Config)
     found += rules.findings(draft.data)
+    found += listener_rules.findings(draft.data)
+    found += carrier_rules.findings(draft.data)
+    found += jwt_rules.findings(draft.data)
     found += key_rules.findings(draft.data, draft.places.is_literal)
     return config, [*draft.document.findings, *_beside_unknown(draft, found)]
 

@@ -10,15 +10,17 @@ import hashlib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    WithJsonSchema,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
-from proxy.config import fields, reading
+from proxy.config import carrier_reading, fields, reading
+from proxy.config.jwt_fields import Jwt  # noqa: TC001 - pydantic resolves it
+from proxy.config.key_fields import Addresses, KeyFields
+from proxy.config.section import Section
 from proxy.config.values import TcpAddress
 
 if TYPE_CHECKING:
@@ -27,14 +29,8 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 
-class Section(BaseModel):
-    """What every section has in common: immutable, strict about names, silent about values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 class ListenerTls(Section):
-    """The certificate of the public listener: PEM files, absolute once loaded."""
+    """The certificate of a listener: PEM files, absolute once loaded."""
 
     certificate: fields.File
     private_key: fields.File
@@ -49,52 +45,101 @@ class Log(Section):
     format: Literal["auto", "json", "pretty"] = "auto"
 
 
+class AdminToken(Section):
+    """Somebody who may speak to the admin listener.
+
+    Args:
+        name: unique; stands in the log beside what its holder changes.
+        role: a viewer reads; an operator also closes, suspends, revokes; an admin also makes keys.
+        sha256: of the token, 64 lower-case hexadecimal digits.
+    """
+
+    name: fields.KeyName
+    role: Literal["viewer", "operator", "admin"]
+    sha256: fields.Sha256
+
+
 class Admin(Section):
-    """The admin listener; `listen: null` switches it off."""
+    """The admin listener; `listen: null` switches it off.
+
+    Args:
+        token: short for one of `tokens` named `admin` with role `admin`.
+    """
 
     listen: fields.Address | None = TcpAddress("127.0.0.1", 8081)
+    tls: ListenerTls | None = None
     token: fields.Secret | None = None
+    tokens: Annotated[tuple[AdminToken, ...], fields.NullAsEmpty] = ()
     public_metrics: bool = True
+
+
+class FirstMessage(Section):
+    """How the first message of a client looks that carries its credential.
+
+    Args:
+        match: what the message must hold, as a JSON object.
+        token: where in it the credential stands, as a dotted path.
+        reply: sent to the client when it is accepted; None for nothing.
+        forward: whether the upstream gets the message too.
+        max_size: in bytes.
+    """
+
+    match: Annotated[fields.JsonObject, fields.NullAsNothing] = Field(default={"type": "auth"})
+    token: fields.TokenPath = "token"  # noqa: S105 - a place, not a token
+    reply: fields.JsonObject | None = Field(default={"type": "auth_ok"})
+    forward: bool = False
+    max_size: fields.HeadSize = 16_384
 
 
 class Carrier(Section):
     """One place where a client may carry its credential: `header: X-Api-Key`, or `bearer`.
 
     Args:
-        kind: which.
-        header: the header's name, for `header` only.
+        kind: which; the field of that name, if there is one, is set.
+        header: the header's name.
+        query: the query parameter's name.
+        cookie: the cookie's name.
+        first_message: how it looks.
     """
 
-    kind: Literal["header", "bearer"]
+    kind: Literal["header", "bearer", "query", "cookie", "subprotocol", "ticket", "first_message"]
     header: fields.HeaderName | None = None
+    query: fields.Parameter | None = None
+    cookie: fields.CookieName | None = None
+    first_message: FirstMessage | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /
+    ) -> JsonSchemaValue:
+        generated = super().__get_pydantic_json_schema__(core_schema, handler)
+        return carrier_reading.schema(handler.resolve_ref_schema(generated))
 
 
-Carriers = tuple[
-    Annotated[
-        Carrier,
-        BeforeValidator(lambda value: Carrier.model_construct(**reading.carrier(value))),
-        WithJsonSchema(reading.CARRIER_SCHEMA),
-    ],
-    ...,
-]
+Carriers = tuple[Annotated[Carrier, BeforeValidator(carrier_reading.carrier)], ...]
 
 
-class FixedKey(Section):
+class Tickets(Section):
+    """Tickets that browsers buy with a key; `ttl` is in seconds."""
+
+    ttl: fields.TicketLife = 30.0
+
+
+class FixedKey(KeyFields):
     """A key that stands in the configuration, as its secret or as the secret's digest.
 
     Args:
-        name: unique among the keys.
         secret: what the client sends; None when `sha256` is given.
         sha256: 64 lower-case hexadecimal digits; None when `secret` is given.
-        routes: names of the routes it opens; None for all.
-        metadata: sent to the upstream as `X-Wskeeper-Meta-<key>`.
+        suspended_at: in seconds since the epoch; None when it is not.
+        revoked_at: in seconds since the epoch; None when it is not.
     """
 
     name: fields.KeyName
     secret: fields.Secret | None = None
     sha256: fields.Sha256 | None = None
-    routes: tuple[str, ...] | None = None
-    metadata: fields.Metadata = {}
+    suspended_at: fields.Moment | None = None
+    revoked_at: fields.Moment | None = None
 
     @property
     def digest(self) -> bytes:
@@ -115,13 +160,14 @@ class Limits(Section):
 class Timeouts(Section):
     """How long things may take, in seconds.
 
-    None is no limit. `handshake` and `close` always have one: without the first a silent client,
-    without the second a peer that does not read would hold its socket for ever.
+    None is no limit. `handshake`, `first_message` and `close` always have one: without the first
+    two a silent client, without the last a peer that does not read would hold its socket for ever.
     """
 
     handshake: fields.Duration = 10.0
     upstream_connect: fields.Duration | None = 5.0
     upstream_handshake: fields.Duration | None = 10.0
+    first_message: fields.Duration = 5.0
     close: fields.Duration = 5.0
     write: fields.Duration | None = 30.0
 
@@ -131,6 +177,7 @@ class RouteTimeouts(Section):
 
     upstream_connect: fields.Duration | None = None
     upstream_handshake: fields.Duration | None = None
+    first_message: Annotated[fields.Duration | None, BeforeValidator(reading.not_null)] = None
     close: Annotated[fields.Duration | None, BeforeValidator(reading.not_null)] = None
     write: fields.Duration | None = None
 
@@ -175,13 +222,6 @@ class Upstream(Section):
         )
 
 
-class Addresses(Section):
-    """Which client addresses a route serves: those in `allow` (None: all) and not in `deny`."""
-
-    allow: fields.Networks | None = None
-    deny: Annotated[fields.Networks, fields.NullAsEmpty] = ()
-
-
 class Route(Section):
     """A path, and the service behind it.
 
@@ -189,13 +229,14 @@ class Route(Section):
         host: lower case, `*.` in front stands for every subdomain; None for every host.
         origins: None for any; `same`; or exact origins in lower case without default port.
         carriers: None for the top level's.
+        subprotocols: what the gateway may select itself, where it waits for a first message.
     """
 
     name: fields.Name
     host: fields.Host | None = None
     path: fields.RoutePath
     upstream: Upstream
-    auth: Annotated[Literal["required"], BeforeValidator(reading.auth)] = "required"
+    auth: Literal["required", "report_only", "none"] = "required"
     carriers: Carriers | None = None
     refuse_with: Literal["http", "close", "auto"] = "http"
     origins: Annotated[
@@ -206,24 +247,51 @@ class Route(Section):
         "passthrough"
     )
     http: Annotated[Literal["refuse"], BeforeValidator(reading.http)] = "refuse"
+    subprotocols: Annotated[fields.Subprotocols, fields.NullAsEmpty] = ()
     timeouts: RouteTimeouts | None = None
 
 
 class Config(Section):
-    """Everything `wskeeper serve` needs to know."""
+    """Everything `wskeeper serve` needs to know.
+
+    Args:
+        store: `memory:` or `sqlite:PATH`, absolute once loaded.
+        store_grace: for how many seconds cached keys serve while the store is away.
+    """
 
     listen: fields.Address = TcpAddress("127.0.0.1", 8080)
     tls: ListenerTls | None = None
     trusted_proxies: Annotated[fields.Networks, fields.NullAsEmpty] = ()
     client_address_header: fields.ClientAddressHeader = "X-Forwarded-For"
+    proxy_protocol: bool = False
     health_path: fields.RequestPath | None = None
+    store: fields.Store = Field(default="sqlite:wskeeper.db", validate_default=True)
+    store_grace: fields.Delay = 60.0
     log: Log = Log()
     admin: Admin = Admin()
     carriers: Carriers = (Carrier(kind="header", header="X-Api-Key"),)
     keys: Annotated[tuple[FixedKey, ...], fields.NullAsEmpty] = ()
+    tickets: Tickets = Tickets()
+    jwt: Jwt | None = None
+    plugins: Annotated[fields.Plugins, fields.NullAsEmpty] = ()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     routes: Annotated[tuple[Route, ...], fields.NullAsEmpty] = ()
+
+    @field_validator("routes")
+    @classmethod
+    def _guard_cookies(cls, routes: tuple[Route, ...], info: ValidationInfo) -> tuple[Route, ...]:
+        """Browsers send cookies along from any page, so `same` is the default beside them."""
+        shared: tuple[Carrier, ...] = info.data.get("carriers", ())
+
+        def guarded(route: Route) -> Route:
+            carriers = shared if route.carriers is None else route.carriers
+            by_cookie = route.auth != "none" and any(c.kind == "cookie" for c in carriers)
+            if not by_cookie or "origins" in route.model_fields_set:
+                return route
+            return route.model_copy(update={"origins": "same"})
+
+        return tuple(map(guarded, routes))
 
     def timeouts_of(self, route: Route) -> Timeouts:
         """The timeouts that apply on a route: its own where it sets them, else the top level's."""

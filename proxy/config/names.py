@@ -25,13 +25,18 @@ _HIDDEN_SEPARATOR = re.compile(r"%(?:2f|5c|7f|[01][0-9a-f]|c[01])", re.IGNORECAS
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=/|;|%3b|\Z)", re.IGNORECASE)
 
 
+def is_token(text: str) -> bool:
+    """Whether it is a token (RFC 9110 section 5.6.2), as names of headers and subprotocols are."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def header_name(text: str) -> str:
     """`text` itself, if it is a header's name (RFC 9110 5.1).
 
     Raises:
         Wrong: it is not.
     """
-    if not _TOKEN.fullmatch(text):
+    if not is_token(text):
         raise Wrong("is not a header name", "use letters, digits and `-`, as in `X-Api-Key`")
     return text
 

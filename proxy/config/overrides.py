@@ -12,7 +12,6 @@ from proxy.config.document import Document
 from proxy.config.environment import UNKNOWN
 from proxy.config.faults import Fault, Finding, Where, Wrong
 from proxy.config.places import Places, Source, flag, variable
-from proxy.config.planned import not_built
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,11 +22,12 @@ _TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("WSKEEPER_ADMIN_TOKEN", ("admin", "token")),
     ("WSKEEPER_LOG_LEVEL", ("log", "level")),
 )
+# Their relative paths begin at the working directory.
 _ADDRESSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("WSKEEPER_LISTEN", ("listen",)),
     ("WSKEEPER_ADMIN_LISTEN", ("admin", "listen")),
+    ("WSKEEPER_STORE", ("store",)),
 )
-_PLANNED = "WSKEEPER_STORE"
 
 
 @dataclass
@@ -83,9 +83,10 @@ class Draft:
 
 
 def apply_flags(draft: Draft, given: Mapping[str, str]) -> None:
-    """Applies `listen` and `upstream`; the latter stands for one route, named `default`."""
-    if "listen" in given:
-        draft.set(("listen",), _from_here(given["listen"]), flag("--listen"))
+    """Applies `listen`, `store`, and `upstream`, which stands for one route, named `default`."""
+    for name in ("listen", "store"):
+        if name in given:
+            draft.set((name,), _from_here(given[name]), flag(f"--{name}"))
     if "upstream" not in given:
         return
     source = flag("--upstream")
@@ -120,8 +121,6 @@ def apply_variables(draft: Draft, variables: Variables, given: Mapping[str, str]
     for name, where in _ADDRESSES:
         if where[0] not in given and (value := _value(draft, variables, name)):
             draft.set(where, _from_here(value), variable(name))
-    if _value(draft, variables, _PLANNED):
-        draft.blame(variable(_PLANNED), not_built("store", "unset the variable"))
 
 
 def _value(draft: Draft, variables: Variables, name: str) -> str | None:
@@ -133,8 +132,9 @@ def _value(draft: Draft, variables: Variables, name: str) -> str | None:
 
 
 def _from_here(address: str) -> str | None:
-    """An address outside the file: its relative socket path begins at the working directory."""
     if address == "null":
         return None
-    path = address.removeprefix("unix:")
-    return f"unix:{Path.cwd() / path}" if path and path != address else address
+    kind, colon, path = address.partition(":")
+    if kind not in {"unix", "sqlite"} or not path or path.startswith((":", "//")):
+        return address
+    return f"{kind}{colon}{Path.cwd() / path}"

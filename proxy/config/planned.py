@@ -23,36 +23,21 @@ _LIMITS = (
 )
 _FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): (
-        "proxy_protocol",
         "workers",
-        "store",
-        "store_grace",
         "metrics",
-        "tickets",
-        "jwt",
-        "plugins",
         "keepalive",
         "max_lifetime",
         "drain",
     ),
     ("tls",): ("client_ca",),
-    ("admin",): ("tls", "tokens"),
     ("limits",): _LIMITS,
-    ("timeouts",): ("first_message", "idle"),
-    ("keys",): (
-        "expires_at",
-        "suspended_at",
-        "revoked_at",
-        "limits",
-        "origins",
-        "addresses",
-    ),
-    ("routes",): ("limits", "keepalive", "max_lifetime", "close_codes", "subprotocols"),
+    ("timeouts",): ("idle",),
+    ("keys", "limits"): tuple(limit for limit in _LIMITS if limit != "connections"),
+    ("routes",): ("limits", "keepalive", "max_lifetime", "close_codes"),
     ("routes", "limits"): _LIMITS,
-    ("routes", "timeouts"): ("first_message", "idle"),
+    ("routes", "timeouts"): ("idle",),
     ("routes", "upstream"): ("balance", "health", "headers", "preserve_host"),
 }
-CARRIERS = ("query", "cookie", "subprotocol", "ticket", "first_message")
 
 
 def is_planned(where: Where) -> bool:

@@ -5,84 +5,23 @@ Called by pydantic before its own checks: plain data in, plain data out, or a `W
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from proxy.config import names
 from proxy.config.faults import Wrong, each
-from proxy.config.planned import CARRIERS, not_built
+from proxy.config.planned import not_built
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
-_CARRIER_EXAMPLE = "write `- header: X-Api-Key`, or `- bearer`"
-# Headers that the handshake, the forwarding or HTTP itself needs: no place for a credential.
-_TAKEN_HEADERS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "origin",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-real-ip",
-        "x-request-id",
-    }
-)
-CARRIER_SCHEMA = {
-    "title": "Carrier",
-    "anyOf": [
-        {"const": "bearer", "description": "Authorization: Bearer …"},
-        {
-            "type": "object",
-            "properties": {"header": {"type": "string", "description": "a header's name"}},
-            "required": ["header"],
-            "additionalProperties": False,
-        },
-    ],
+ORIGINS_SCHEMA = {
+    "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}],
+    "description": "exact origins; null is any",
+    "examples": [["https://app.example.com"]],
 }
-_TAKEN_PREFIXES = ("sec-websocket-", "x-forwarded-", "x-wskeeper-")
-
-
-def carrier(value: Any) -> dict[str, Any]:
-    """`- bearer` or `- header: NAME` as the fields of a Carrier.
-
-    Raises:
-        Wrong: anything else.
-    """
-    if isinstance(value, str) and value not in {"header", "bearer"}:
-        return _refuse_carrier(value)
-    if value in ("bearer", {"bearer": None}):
-        return {"kind": "bearer", "header": None}
-    if not isinstance(value, dict) or len(value) != 1:
-        raise Wrong("is not a carrier", _CARRIER_EXAMPLE)
-    [(kind, name)] = value.items()
-    if kind != "header":
-        return _refuse_carrier(str(kind))
-    if not isinstance(name, str):
-        raise Wrong("names no header", _CARRIER_EXAMPLE)
-    _refuse_taken(name.lower())
-    return {"kind": "header", "header": names.header_name(name)}
-
-
-def _refuse_carrier(kind: str) -> NoReturn:
-    if kind in CARRIERS:
-        raise not_built(kind, "use `header` or `bearer`")
-    if near := difflib.get_close_matches(kind.lower(), ["bearer", "header"], n=1):
-        raise Wrong("is not a carrier", f"did you mean `{near[0]}`?")
-    raise Wrong("is not a carrier", _CARRIER_EXAMPLE)
-
-
-def _refuse_taken(name: str) -> None:
-    if name == "cookie":
-        raise not_built("cookie", "use `header` or `bearer`")
-    if name in _TAKEN_HEADERS or name.startswith(_TAKEN_PREFIXES):
-        raise Wrong("names a header with a meaning of its own", "choose one such as `X-Api-Key`")
 
 
 def upstream(value: Any) -> Any:
@@ -112,11 +51,18 @@ def upstream_schema(schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> J
     return {"anyOf": [target, schema]}
 
 
-def auth(value: Any) -> Any:
-    """Refuses the modes of `auth` that later versions have."""
-    if value in {"report_only", "none"}:
-        raise not_built(f"auth: {value}", "write `required`, or remove it")
-    return value
+def addresses(value: Any) -> Any:
+    """A bare list of networks as the mapping it is short for: those that are served."""
+    if value is None:
+        return {}
+    return {"allow": value} if isinstance(value, list | tuple) else value
+
+
+def addresses_schema(schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """The JSON Schema of addresses as they are written: a list, a mapping, or null."""
+    networks = handler.resolve_ref_schema(schema)["properties"]["deny"]
+    bare = {name: value for name, value in networks.items() if name not in {"default", "title"}}
+    return {"anyOf": [bare, schema, {"type": "null"}]}
 
 
 def http(value: Any) -> Any:
@@ -149,7 +95,20 @@ def origins(value: Any) -> Any:
         return value
     if not isinstance(value, list | tuple):
         raise Wrong("is neither `null`, `same` nor a list", "write `[https://example.com]`")
-    return tuple(dict.fromkeys(each(_origin, dict(enumerate(value)))))
+    return _exact(value)
+
+
+def exact_origins(value: Any) -> Any:
+    """`null` or a list of exact origins, each in its canonical form."""
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise Wrong("is neither `null` nor a list", "write `[https://example.com]`")
+    return _exact(value)
+
+
+def _exact(entries: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each(_origin, dict(enumerate(entries)))))
 
 
 def _origin(entry: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from proxy.config import names, targets, values
+from proxy.config import names, targets
 from proxy.config.faults import Finding
 
 if TYPE_CHECKING:
@@ -24,18 +24,14 @@ _T = TypeVar("_T")
 _OWN_PATHS = ("/.wskeeper/ticket", "/.wskeeper/renew")
 # As the contract asks of imported keys.
 SHORT_SECRET = 20
-_LISTEN = "127.0.0.1:8080"
-_ADMIN_LISTEN = "127.0.0.1:8081"
 
 
 def findings(data: Data) -> Iterator[Finding]:
     """Every breach of these rules, and what deserves a warning."""
-    yield from _listeners(data)
-    yield from _carriers(data, ())
     yield from _routes(data)
     yield from _health_path(data)
     for index, route in entries(data, "routes"):
-        yield from _carriers(route, ("routes", index))
+        yield from _auth(route, ("routes", index))
         yield from _upstream(route, ("routes", index, "upstream"))
 
 
@@ -62,36 +58,6 @@ def read(reader: Callable[[Any], _T], value: Any) -> _T | None:
         return None
 
 
-def _listeners(data: Data) -> Iterator[Finding]:
-    admin = section(data, "admin")
-    public_address = read(values.address, data.get("listen", _LISTEN))
-    admin_address = read(values.address, admin.get("listen", _ADMIN_LISTEN))
-    token = admin.get("token")
-    if admin_address is not None and not admin_address.is_loopback and token is None:
-        yield Finding(
-            ("admin", "token"),
-            "is missing, and other machines can reach `admin.listen`",
-            "set `WSKEEPER_ADMIN_TOKEN` to a long random text, or listen on 127.0.0.1",
-        )
-    if isinstance(token, str) and 0 < len(token) < SHORT_SECRET:
-        yield short(("admin", "token"))
-    same = admin_address is not None and admin_address == public_address
-    if same and getattr(admin_address, "port", None) != 0:
-        yield Finding(
-            ("admin", "listen"),
-            "is the same address as `listen`",
-            "give the admin listener one of its own",
-        )
-    for network in read(values.networks, data.get("trusted_proxies")) or ():
-        if network.prefixlen == 0:
-            yield Finding(
-                ("trusted_proxies",),
-                f"trusts everybody (`{network}`): any client can then choose its address",
-                "name the networks of your proxies, or `private_ranges`",
-                "warning",
-            )
-
-
 def short(where: Where) -> Finding:
     """The warning about a secret that is too short."""
     return Finding(
@@ -102,33 +68,26 @@ def short(where: Where) -> Finding:
     )
 
 
-def _carriers(data: Data, where: Where) -> Iterator[Finding]:
-    listed = data.get("carriers")
-    if not isinstance(listed, list):
-        return
-    if not listed:
+def _auth(route: Data, where: Where) -> Iterator[Finding]:
+    auth = route.get("auth")
+    if auth == "none":
         yield Finding(
-            (*where, "carriers"),
-            "is empty, so no client could show its key",
-            "name one, or remove the line",
+            (*where, "auth"),
+            "admits everybody, without a key",
+            "write `required`, unless everybody may reach this service",
+            "warning",
         )
-    seen: set[object] = set()
-    for index, entry in enumerate(listed):
-        name = entry.get("header") if isinstance(entry, dict) else None
-        if isinstance(name, str):
-            name = name.lower()
-        place = (*where, "carriers", index)
-        identity = name or (entry if isinstance(entry, str) else None)
-        if identity is not None and identity in seen:
-            yield Finding(place, "stands here twice", "keep one")
-        seen.add(identity)
-        if name == "authorization":
-            yield Finding(
-                place,
-                "takes the whole value as the key, the word `Bearer` included",
-                "write `- bearer` for `Authorization: Bearer …`",
-                "warning",
-            )
+    if auth == "none" and route.get("carriers") is not None:
+        yield Finding(
+            (*where, "carriers"), "has no effect beside `auth: none`", "remove it", "warning"
+        )
+    if auth == "report_only":
+        yield Finding(
+            (*where, "auth"),
+            "refuses nobody: who would be refused is only counted and logged",
+            "write `required` when `wskeeper_would_refuse_total` no longer grows",
+            "warning",
+        )
 
 
 def _routes(data: Data) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 
 from proxy.config import planned
 from proxy.config.faults import Finding, Several, Wrong
-from proxy.config.model import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,14 +21,17 @@ if TYPE_CHECKING:
 
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 # Here a slip may put a secret where a name belongs.
-_SECRETIVE = frozenset({"keys", "admin"})
+_SECRETIVE = frozenset({"keys", "admin", "jwt"})
 
-_MISSING = {
+MISSING = {
     "name": "add `name:` with a name of your choice",
     "path": "add one, as in `path: /chat`",
     "upstream": "add one, as in `upstream: ws://127.0.0.1:9000`",
+    "audience": "add `audience:` with the name that tokens for this gateway carry in `aud`",
     "targets": "add `targets: [ws://127.0.0.1:9000]`",
     "certificate": "name a PEM file with the certificate and its chain",
+    "role": "write `viewer`, `operator` or `admin`",
+    "sha256": "write the digest of the token: `printf %s TOKEN | sha256sum`",
     "private_key": "name a PEM file with the certificate's private key",
 }
 _MAPPING = ("is not a mapping", "write its fields indented below it, or remove the line")
@@ -51,15 +53,24 @@ _TEXTS = {
 }
 
 
-def findings(error: ValidationError, data: Mapping[str, Any]) -> Iterator[Finding]:
-    """What is wrong, by place in `data`, the document that was validated."""
+def findings(
+    error: ValidationError, data: Mapping[str, Any], model: type[BaseModel], *, within: Where = ()
+) -> Iterator[Finding]:
+    """What is wrong, by place in `data`.
+
+    Args:
+        error: what pydantic found.
+        data: that was validated.
+        model: that it was validated as.
+        within: where in a configuration such data stands.
+    """
     for details in error.errors(include_url=False, include_input=False):
         where = details["loc"]
         if details["type"] == "missing":
-            mend = _MISSING.get(str(where[-1]), "add it")
+            mend = MISSING.get(str(where[-1]), "add it")
             yield Finding(where, "is missing", mend)
         elif details["type"] == "extra_forbidden":
-            yield _unknown_field(where)
+            yield _unknown_field(where, model, within)
         else:
             written, value = _written(where, data)
             wrong = details.get("ctx", {}).get("error")
@@ -83,7 +94,7 @@ def _explained(details: ErrorDetails, value: object) -> tuple[str, str]:
         return "is not a word that can stand here", mend
     if details["type"] == "string_type":
         if isinstance(value, bool | int | float):
-            return "is read by YAML as a number or truth value", "put it in quotes"
+            return "is a number or truth value, not text", "put it in quotes"
         return "is not text", "write a text"
     return _TEXTS.get(details["type"], ("is not valid here", "see the reference of this field"))
 
@@ -98,10 +109,10 @@ def _written(where: Where, data: Any) -> tuple[Where, object]:
     return where, data
 
 
-def _unknown_field(where: Where) -> Finding:
+def _unknown_field(where: Where, model: type[BaseModel], within: Where) -> Finding:
     *parents, name = where
     name = str(name)
-    if planned.is_planned(where):
+    if planned.is_planned((*within, *where)):
         wrong = planned.not_built(name)
         return Finding(where, wrong.problem, wrong.mend)
     if name == "handshake" and "timeouts" in parents:
@@ -110,18 +121,18 @@ def _unknown_field(where: Where) -> Finding:
             "cannot be set for one route",
             "set it at the top level: it runs out before the route is known",
         )
-    known = _fields_at(tuple(parents))
+    known = _fields_at(tuple(parents), model)
     near = difflib.get_close_matches(name.lower(), known, n=1)
     if near:
         return Finding(where, "is an unknown field", f"did you mean `{near[0]}`?")
     mend = f"remove it; the fields here are {', '.join(f'`{field}`' for field in known)}"
-    if not _FIELD_NAME.fullmatch(name) or (parents and parents[0] in _SECRETIVE):
+    secretive = not _SECRETIVE.isdisjoint((*within, *parents)[:1])
+    if not _FIELD_NAME.fullmatch(name) or secretive:
         return Finding(tuple(parents), "has an unknown field", mend)
     return Finding(where, "is an unknown field", mend)
 
 
-def _fields_at(parents: Where) -> list[str]:
-    model: type[BaseModel] = Config
+def _fields_at(parents: Where, model: type[BaseModel]) -> list[str]:
     for step in parents:
         if isinstance(step, str):
             model = _section_in(model.model_fields[step].annotation)

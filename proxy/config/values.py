@@ -52,8 +52,12 @@ PRIVATE_RANGES: tuple[Network, ...] = (
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
-def duration(value: object) -> float:
+def duration(value: object, *, zero: bool = False) -> float:
     """Seconds out of `250ms`, `30s`, `5m`, `1h`, `7d`, or a number of seconds.
+
+    Args:
+        value: as it stands in the document.
+        zero: whether it may be 0.
 
     Raises:
         Wrong: not of that form, not positive, or longer than ten years.
@@ -68,11 +72,15 @@ def duration(value: object) -> float:
         # A YAML integer may have any number of digits; float() raises on the longest ones.
         seconds = float(value) if abs(value) <= LONGEST_DURATION else math.inf
     elif value is None:
-        raise Wrong("cannot be `null`", "write a duration: it protects the gateway")
+        mend = "write `0` for none" if zero else "write a duration: it protects the gateway"
+        raise Wrong("cannot be `null`", mend)
     else:
         raise Wrong("is not a duration", example)
+    if seconds == 0 and zero:
+        return 0.0
     if not seconds > 0:
-        raise Wrong("is not longer than nothing", "write a duration above 0")
+        mend = "write `0` or a duration" if zero else "write a duration above 0"
+        raise Wrong("is less than nothing" if zero else "is not longer than nothing", mend)
     if seconds > LONGEST_DURATION:
         raise Wrong("is longer than ten years", "write a shorter duration")
     return seconds

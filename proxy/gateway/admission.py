@@ -7,24 +7,28 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from proxy.auth.presented import Presented
+from proxy.auth.question import Question
 from proxy.errors import ACCEPTED, CLIENT_GONE, UPSTREAM_REFUSED, Refused
 from proxy.handshake.answer import check_switch
 from proxy.handshake.client import client_of, text_of
 from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
 from proxy.handshake.request import check_handshake, host_of
 from proxy.handshake.target import split_target
+from proxy.keys.principal import NOBODY
 from proxy.relay.scanner import Scanner
 from proxy.routes import NO_ROUTE
 from proxy.sessions.live import LiveSession
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
-    from proxy.auth.authenticator import Authenticator, Principal
+    from proxy.auth.authenticator import Authenticator
     from proxy.deadlines import Deadlines
     from proxy.handshake.client import Address, Client, Network
     from proxy.handshake.head import AnswerHead, RequestHead
+    from proxy.keys.principal import Principal
     from proxy.logs import Logger
     from proxy.routes import Route, RouteTable
     from proxy.sessions.registry import Registry
@@ -55,7 +59,12 @@ class HandshakeRequest:
     path: bytes = b""
     query: bytes = b""
     route: Route | None = None
+    origin: bytes | None = None
     principal: Principal | None = None
+    # The authenticator's revision then.
+    judged_at: int = -1
+    # Who has a place taken for it; until a session takes them over, or `Admission.release`.
+    holders: tuple[Hashable, ...] = ()
 
 
 class Admission:
@@ -70,6 +79,7 @@ class Admission:
         address_header: lower-case name of the header with the client's address.
         total_connections: sessions and handshakes at a time; None is no limit.
         new_id: makes a request id that nobody can guess.
+        wall: seconds since the epoch.
     """
 
     def __init__(
@@ -83,6 +93,7 @@ class Admission:
         address_header: bytes,
         total_connections: int | None,
         new_id: Callable[[], str],
+        wall: Callable[[], float],
         deadlines: Deadlines,
         log: Logger,
         loop: asyncio.AbstractEventLoop,
@@ -92,12 +103,15 @@ class Admission:
         self.total_connections = total_connections
         # Refusals by (route, limit) that a limit caused.
         self.limited: Counter[tuple[str, str]] = Counter()
+        # What would have been refused where `auth: report_only`, by (route, code).
+        self.would_refuse: Counter[tuple[str, str]] = Counter()
         self.routes = routes
         self._authenticator = authenticator
         self._dialer = dialer
         self._trusted_proxies = trusted_proxies
         self._address_header = address_header
         self._new_id = new_id
+        self._wall = wall
         self._deadlines = deadlines
         self._log = log
         self._loop = loop
@@ -132,24 +146,32 @@ class Admission:
         self._check_capacity(route)
         route.check_client(request.client, head.headers)
         check_handshake(head)
-        request.principal = self._authenticator.authenticate(head.headers, route)
+        origins = head.headers.all(b"origin")
+        # Two of them together are no origin that any list holds.
+        request.origin = b", ".join(origins).lower() if origins else None
+        request.judged_at = self._authenticator.revision
+        request.principal = principal = self._principal(request, route)
+        if principal.key is not None:
+            request.holders = (principal.key.id,)
+            self.registry.occupancy.take(request.holders)
 
     def dial(self, request: HandshakeRequest, caller: Caller) -> Dial:
         """Step 7: asks the upstream; `caller` hears its answer, whatever it is."""
         route, principal = request.route, request.principal
         assert route is not None
         assert principal is not None
+        stripping = self._authenticator.stripping(route.name)
         handshake = upstream_head(
             request.head,
-            route.upstream_target(request.path, request.query),
+            route.upstream_target(request.path, stripping.query(request.query)),
             client=request.client,
-            credential_headers=principal.credential_headers,
+            credential_headers=stripping.headers(Presented(request.head.headers, request.query)),
+            cookie=stripping.cookie,
             compression=route.compression,
             ours=(
                 b"X-Request-Id: " + request.id.encode(),
                 b"X-Wskeeper-Route: " + route.name.encode(),
-                b"X-Wskeeper-Auth: api_key",
-                *principal.key.headers,
+                *principal.headers,
             ),
         )
         return self._dialer.dial(route, handshake, caller)
@@ -160,11 +182,14 @@ class Admission:
         """Step 8: checks the 101 and makes the session; nothing flows before it `begin`s.
 
         Raises:
-            Refused: `upstream_invalid`.
+            Refused: `upstream_invalid`, or what meanwhile became of the key: from here to the
+                session's registration nothing else runs, so no revocation slips in between.
         """
         route, principal, headers = request.route, request.principal, request.head.headers
         assert route is not None
         assert principal is not None
+        if route.auth == "required" and request.judged_at != self._authenticator.revision:
+            self._authenticator.check_again(principal, self._question(request, route))
         totals = self.registry.totals[route.name]
         totals.connect_duration.observe(connected_in)
         chosen = answer.headers
@@ -182,8 +207,10 @@ class Admission:
         session = LiveSession(
             id=request.id,
             route=route.name,
-            key_id=principal.key.id,
-            client=text_of(request.client.address),
+            principal=principal,
+            origin=request.origin,
+            address=request.client.address,
+            holders=request.holders,
             upstream=route.upstream,
             scanners=(
                 Scanner(masked=True, extensions=extensions, traffic=to_upstream),
@@ -197,9 +224,56 @@ class Admission:
             log=self._log,
             loop=self._loop,
         )
+        request.holders = ()
         totals.outcomes[ACCEPTED] += 1
         totals.handshake_duration.observe(self._loop.time() - request.began)
         return session
+
+    def release(self, request: HandshakeRequest) -> None:
+        """Gives back the places of a request that did not become a session."""
+        self.registry.occupancy.release(request.holders)
+        request.holders = ()
+
+    # Who is calling ----------------------------------------------------------------------------
+
+    def _principal(self, request: HandshakeRequest, route: Route) -> Principal:
+        """Steps 5 and 6, as far as the route asks for them."""
+        if route.auth == "none":
+            return NOBODY
+        try:
+            principal = self._authenticator.authenticate(self._question(request, route))
+            self._check_key_capacity(principal, route)
+        except Refused as refused:
+            if route.auth != "report_only":
+                raise
+            self.would_refuse[route.name, refused.code] += 1
+            self._log.info("would_refuse", **_described(request, "", ""), code=refused.code)
+            return NOBODY
+        return principal
+
+    def _question(self, request: HandshakeRequest, route: Route) -> Question:
+        return Question(
+            request.id,
+            Presented(request.head.headers, request.query),
+            request.path,
+            route.name,
+            request.origin,
+            request.client.address,
+            self._wall(),
+        )
+
+    def _check_key_capacity(self, principal: Principal, route: Route) -> None:
+        key = principal.key
+        assert key is not None
+        limit = key.limits.connections
+        if limit is not None and self.registry.occupancy.of(key.id) >= limit:
+            self.note_limit(
+                route.name, "connections", limit, set_in=f"keys.{key.name}.limits.connections"
+            )
+            raise Refused(
+                "key_connections",
+                "Your key has as many connections as it may; close one of them first.",
+            )
 
     # The account -------------------------------------------------------------------------------
 
@@ -232,11 +306,15 @@ class Admission:
         """Logs a fault of ours with its traceback."""
         self._log.error("internal_error", **_described(request, client, id), failure=failure)
 
-    def note_limit(self, route: str, limit: str, value: int) -> None:
-        """Counts and logs that a top-level limit was met."""
+    def note_limit(self, route: str, limit: str, value: int, *, set_in: str | None = None) -> None:
+        """Counts and logs that a limit was met.
+
+        Args:
+            set_in: where it stands; None for the top level.
+        """
         self.limited[route, limit] += 1
         self._log.warning(
-            "limited", route=route, limit=limit, value=value, set_in=f"limits.{limit}"
+            "limited", route=route, limit=limit, value=value, set_in=set_in or f"limits.{limit}"
         )
 
     def new_id(self) -> str:
@@ -270,7 +348,7 @@ def _described(request: HandshakeRequest | None, client: str, id: str) -> dict[s
         return {"request_id": id, "route": NO_ROUTE, "client": client}
     route, principal = request.route, request.principal
     fields = {"request_id": request.id, "route": NO_ROUTE if route is None else route.name}
-    if principal is not None:
+    if principal is not None and principal.key is not None:
         fields["key_id"] = principal.key.id
     fields["client"] = text_of(request.client.address)
     if principal is not None and route is not None:

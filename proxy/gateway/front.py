@@ -258,6 +258,7 @@ class FrontDoor(asyncio.Protocol):
         assert answer is not None
         assert request is not None
         self._dial_over()
+        self._house.admission.release(request)
         self._house.admission.note_upstream_refusal(request, answer.status)
         if self._refuses_with_close(request):
             self._close_with(close_code_for(answer.status), UPSTREAM_REFUSED, request)
@@ -271,6 +272,7 @@ class FrontDoor(asyncio.Protocol):
         assert request is not None
         self._dial_over()
         dial.cancel()
+        self._house.admission.release(request)
         self._house.admission.note_client_gone(request, client="", id=request.id)
         self._transport.abort()
 
@@ -308,6 +310,8 @@ class FrontDoor(asyncio.Protocol):
     def _refuse(self, refused: Refused, request: HandshakeRequest | None) -> None:
         admission = self._house.admission
         name = request.id if request is not None else admission.new_id()
+        if request is not None:
+            admission.release(request)
         admission.note_refusal(refused, request, client=self._peer(), id=name)
         if request is not None and self._refuses_with_close(request):
             self._close_with(close_code_for(refused.row.status), refused.code, request)

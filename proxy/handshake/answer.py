@@ -106,12 +106,12 @@ def check_switch(
     upgrade = headers.one(b"upgrade")
     if upgrade is None or upgrade.lower() != b"websocket":
         raise _invalid("its 101 does not upgrade to websocket")
-    if b"upgrade" not in [token.lower() for token in headers.tokens(b"connection")]:
+    if not headers.lists(b"connection", b"upgrade"):
         raise _invalid("its 101 lacks Connection: Upgrade")
     if headers.one(b"sec-websocket-accept") != accept_for(key):
         raise _invalid("its Sec-WebSocket-Accept is wrong")
-    protocol = headers.all(b"sec-websocket-protocol")
-    if protocol and (len(protocol) > 1 or protocol[0] not in subprotocols):
+    protocol = b"sec-websocket-protocol"
+    if protocol in headers and headers.one(protocol) not in subprotocols:
         raise _invalid("it chose a subprotocol that was not offered")
     if b"sec-websocket-extensions" not in headers:
         return Extensions.NONE
@@ -126,11 +126,18 @@ def check_switch(
     return Extensions.DEFLATE if chosen == [b"permessage-deflate"] else Extensions.OTHER
 
 
-def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The header lines of an answer that travel on to the client (RFC 9110 section 7.6.1)."""
+def end_to_end(headers: Headers, *, less: Collection[bytes] = ()) -> list[bytes]:
+    """The header lines of an answer that travel on to the client (RFC 9110 section 7.6.1).
+
+    Args:
+        headers: of the answer.
+        less: lower-case names of lines that are not wanted.
+    """
     named = {token.lower() for token in headers.tokens(b"connection")}
     return [
-        (name, value)
+        name + b": " + value
         for name, lower, value in headers.lines
-        if lower not in HOP_BY_HOP and (lower not in named or lower.startswith(b"sec-websocket-"))
+        if lower not in HOP_BY_HOP
+        and lower not in less
+        and (lower not in named or lower.startswith(b"sec-websocket-"))
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.handshake.client import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from proxy.handshake.client import Client
     from proxy.handshake.head import Headers, RequestHead
@@ -67,6 +67,7 @@ _OUR_PREFIX: Final = b"x-wskeeper-"
 _NOT_REMOVABLE: Final = frozenset({b"host", b"origin", b"cookie"})
 _NOT_REMOVABLE_PREFIXES: Final = (b"sec-websocket-", _OUR_PREFIX, _FORWARDING_PREFIX)
 
+_COOKIE: Final = b"cookie"
 _OFFER: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
 
@@ -92,6 +93,7 @@ def upstream_head(
     credential_headers: Collection[bytes],
     ours: Sequence[bytes],
     compression: bool,
+    cookie: Callable[[bytes], bytes | None] | None = None,
 ) -> bytes:
     """Builds the handshake that is sent to the upstream.
 
@@ -102,6 +104,7 @@ def upstream_head(
         credential_headers: lower-case names of the headers that carried the credential.
         ours: the `X-Wskeeper-*` and `X-Request-Id` lines.
         compression: False strips the extension offer.
+        cookie: takes the credential out of the value of a Cookie line; None when none holds one.
     """
     headers = head.headers
     named = {token.lower() for token in headers.tokens(b"connection")} - _NAMED_ANYWAY
@@ -109,10 +112,10 @@ def upstream_head(
     lines = [b"GET " + target + b" HTTP/1.1"]
     for name, lower, sent in headers.lines:
         value = sent
-        if lower in HOP_BY_HOP:
-            continue
         if every or lower not in _UNSUSPICIOUS:
-            if not _travels(lower, named, credential_headers, trusted=client.trusted):
+            if lower in HOP_BY_HOP or not _travels(
+                lower, named, credential_headers, trusted=client.trusted
+            ):
                 continue
             if lower == _EXTENSIONS and not compression:
                 continue
@@ -120,6 +123,11 @@ def upstream_head(
                 value = _without_ours(value)
                 if not value:
                     continue
+            if lower == _COOKIE and cookie is not None:
+                rest = cookie(value)
+                if rest is None:
+                    continue
+                value = rest
         lines.append(name + b": " + value)
     lines += (b"Connection: Upgrade", b"Upgrade: websocket")
     lines += _forwarding(headers, client)
@@ -151,12 +159,15 @@ def _travels(
 
 def _forwarding(headers: Headers, client: Client) -> list[bytes]:
     """Who is calling, in the field's common headers; a trusted proxy's word is carried on."""
-    peer = text_of(client.peer).encode()
-    chain = b", ".join((*headers.all(b"x-forwarded-for"), peer)) if client.trusted else peer
-    told_host = headers.one(b"x-forwarded-host") if client.trusted else None
+    host = headers.one(b"host") or b""
+    chain = peer = address = text_of(client.peer).encode()
+    if client.trusted:
+        chain = b", ".join((*headers.all(b"x-forwarded-for"), peer))
+        host = headers.one(b"x-forwarded-host") or host
+        address = text_of(client.address).encode()
     return [
         b"X-Forwarded-For: " + chain,
         b"X-Forwarded-Proto: " + client.scheme.encode(),
-        b"X-Forwarded-Host: " + (told_host or headers.one(b"host") or b""),
-        b"X-Real-IP: " + text_of(client.address).encode(),
+        b"X-Forwarded-Host: " + host,
+        b"X-Real-IP: " + address,
     ]

@@ -8,7 +8,12 @@ what is sent. Parsing costs what aiohttp's C parser costs and leaves nothing to 
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from operator import itemgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # RFC 9110 section 5.6.2.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -41,47 +46,68 @@ class Headers:
         TooManyHeaders: there are more than `MAX_HEADERS`.
     """
 
-    __slots__ = ("_by_name", "lines")
+    __slots__ = ("_last", "_repeated", "lines")
 
     def __init__(self, block: bytes) -> None:
-        by_name: dict[bytes, list[bytes]] = {}
-        lines = []
-        for name, padded in _FIELD.findall(block):
-            value = padded.strip(b" \t")
-            lower = name.lower()
-            lines.append((name, lower, value))
-            if lower in by_name:
-                by_name[lower].append(value)
-            else:
-                by_name[lower] = [value]
-        if len(lines) != block.count(b"\n"):
-            raise Malformed("not a header line")
-        if len(lines) > MAX_HEADERS:
-            raise TooManyHeaders(f"more than {MAX_HEADERS} header lines")
         # (name as sent, name in lower case, value without surrounding blanks).
-        self.lines: list[tuple[bytes, bytes, bytes]] = lines
-        self._by_name = by_name
+        self.lines: list[tuple[bytes, bytes, bytes]] = [
+            (name, name.lower(), padded.strip(b" \t")) for name, padded in _FIELD.findall(block)
+        ]
+        count = len(self.lines)
+        if count != block.count(b"\n"):
+            raise Malformed("not a header line")
+        if count > MAX_HEADERS:
+            raise TooManyHeaders(f"more than {MAX_HEADERS} header lines")
+        # The value of the last line of each name: of the only one, unless it is among `_repeated`.
+        self._last = dict(map(_name_and_value, self.lines))
+        self._repeated = _repeated(self.lines) if len(self._last) != count else _NONE_REPEATED
 
     def all(self, name: bytes) -> list[bytes]:
         """The values of every line with that (lower-case) name, in order."""
-        return self._by_name.get(name, [])
+        value = self._last.get(name)
+        if value is None:
+            return []
+        return self._repeated.get(name) or [value]
 
     def one(self, name: bytes) -> bytes | None:
         """The value of the only line with that name; None when there is none or several."""
-        values = self._by_name.get(name)
-        return values[0] if values is not None and len(values) == 1 else None
+        return None if name in self._repeated else self._last.get(name)
 
     def tokens(self, name: bytes) -> list[bytes]:
         """The elements of a comma-separated list over all its lines, empty ones left out."""
-        values = self._by_name.get(name)
-        if values is None:
+        value = self._last.get(name)
+        if value is None:
             return []
-        if len(values) == 1 and b"," not in values[0]:
-            return values if values[0] else []
-        return [token for part in b",".join(values).split(b",") if (token := part.strip(b" \t"))]
+        if name in self._repeated:
+            value = b",".join(self._repeated[name])
+        if b"," not in value:
+            return [value] if value else []
+        return [token for part in value.split(b",") if (token := part.strip(b" \t"))]
+
+    def lists(self, name: bytes, token: bytes) -> bool:
+        """Whether a comma-separated list has that (lower-case) element, in whatever case."""
+        value = self._last.get(name)
+        if value is None:
+            return False
+        if name not in self._repeated and value.lower() == token:
+            return True
+        return token in [element.lower() for element in self.tokens(name)]
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._by_name
+        return name in self._last
+
+
+# Of a line, for `dict`.
+_name_and_value: Final = itemgetter(1, 2)
+_NONE_REPEATED: Final[Mapping[bytes, list[bytes]]] = MappingProxyType({})
+
+
+def _repeated(lines: list[tuple[bytes, bytes, bytes]]) -> Mapping[bytes, list[bytes]]:
+    """The values of the names that stand on more than one line."""
+    by_name: dict[bytes, list[bytes]] = {}
+    for _, lower, value in lines:
+        by_name.setdefault(lower, []).append(value)
+    return {name: values for name, values in by_name.items() if len(values) > 1}
 
 
 class RequestHead(NamedTuple):

@@ -29,11 +29,7 @@ def switching(answer: AnswerHead, *, request_id: str, subprotocol: bytes | None 
         subprotocol: what to say when the upstream selected none.
     """
     lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade"]
-    lines += [
-        b"%b: %b" % (name, value)
-        for name, value in end_to_end(answer.headers)
-        if name.lower() not in _REFRAMED
-    ]
+    lines += end_to_end(answer.headers, less=_REFRAMED)
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
     lines.append(b"X-Request-Id: %b\r\n\r\n" % request_id.encode())
@@ -97,11 +93,7 @@ def relaying(answer: AnswerHead, body: bytes, *, request_id: str) -> bytes:
     except ValueError:
         phrase = "Refused"
     lines = [f"HTTP/1.1 {status} {phrase}".encode()]
-    lines += [
-        b"%b: %b" % (name, value)
-        for name, value in end_to_end(answer.headers)
-        if name.lower() not in _REFRAMED
-    ]
+    lines += end_to_end(answer.headers, less=_REFRAMED)
     lines += (
         b"Content-Length: %d" % len(body),
         b"X-Wskeeper-Code: upstream_refused",

@@ -52,8 +52,7 @@ def check_handshake(head: RequestHead) -> None:
     upgrade = headers.one(b"upgrade")
     if upgrade is None or upgrade.lower() != b"websocket":
         raise _no_upgrade(head)
-    connection = [token.lower() for token in headers.tokens(b"connection")]
-    if b"upgrade" not in connection or head.minor == 0:
+    if head.minor == 0 or not headers.lists(b"connection", b"upgrade"):
         raise Refused("upgrade_stripped", STRIPPED, _UPGRADE_HEADER)
     _check_no_body(headers)
     version = headers.all(b"sec-websocket-version")
@@ -76,9 +75,8 @@ def _no_upgrade(head: RequestHead) -> Refused:
     """Why a request does not upgrade to a WebSocket alone: never meant to, or was kept from it."""
     headers = head.headers
     upgrade = [token.lower() for token in headers.tokens(b"upgrade")]
-    connection = [token.lower() for token in headers.tokens(b"connection")]
     asks = any(name.startswith(b"sec-websocket-") for _, name, _ in headers.lines)
-    if asks and (head.minor == 0 or not upgrade or b"upgrade" not in connection):
+    if asks and (head.minor == 0 or not upgrade or not headers.lists(b"connection", b"upgrade")):
         return Refused("upgrade_stripped", STRIPPED, _UPGRADE_HEADER)
     if b"websocket" not in upgrade:
         return Refused("upgrade_required", KEY_ON_THE_UPGRADE, _UPGRADE_HEADER)
@@ -89,8 +87,8 @@ _UPGRADE_HEADER: Final = (("Upgrade", "websocket"),)
 
 
 def _check_no_body(headers: Headers) -> None:
-    lengths = headers.all(b"content-length")
-    if b"transfer-encoding" in headers or (lengths and lengths != [b"0"]):
+    length = b"content-length" in headers and headers.one(b"content-length") != b"0"
+    if length or b"transfer-encoding" in headers:
         raise Refused("bad_request", "A WebSocket handshake has no body.")
 
 

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from proxy.gateway.admission import Admission
+    from proxy.keys.ring import KeyRing
     from proxy.sessions.totals import Histogram, RouteTotals
 
 DIRECTIONS: Final = ("client_to_upstream", "upstream_to_client")
+
+# Days ahead in which keys that end are counted.
+_SOON_DAYS: Final = (1, 7, 30)
 
 # Exponents of two: 64 B, 256 B, … 64 MiB.
 _SIZE_EXPONENTS: Final = range(6, 27, 2)
@@ -39,6 +43,9 @@ class GatewayCollector(Collector):
         admission: whose registry and limits are shown.
         lag: seconds by which the event loop was late when last looked at.
         certificate_expiry: seconds since the epoch, by listener.
+        keys: all that are known.
+        store_up: whether their store answers.
+        wall: seconds since the epoch.
     """
 
     def __init__(
@@ -47,11 +54,18 @@ class GatewayCollector(Collector):
         admission: Admission,
         lag: Callable[[], float],
         certificate_expiry: Callable[[], dict[str, float]],
+        *,
+        keys: KeyRing,
+        store_up: Callable[[], bool],
+        wall: Callable[[], float],
     ) -> None:
         self._routes = routes
         self._admission = admission
         self._lag = lag
         self._certificate_expiry = certificate_expiry
+        self._keys = keys
+        self._store_up = store_up
+        self._wall = wall
 
     def describe(self) -> Iterable[Metric]:
         """Nothing in advance; registering must not scrape."""
@@ -62,6 +76,7 @@ class GatewayCollector(Collector):
         yield from self._handshakes()
         yield from self._sessions()
         yield from self._traffic()
+        yield from self._key_figures()
         yield from self._process()
 
     def _of(self, route: str) -> RouteTotals:
@@ -76,6 +91,14 @@ class GatewayCollector(Collector):
             for outcome in OUTCOMES if route != NO_ROUTE else sorted(counted):
                 outcomes.add_metric((route, outcome), counted[outcome])
         yield outcomes
+        would = CounterMetricFamily(
+            "wskeeper_would_refuse",
+            "Handshakes admitted by auth: report_only, by the code that would have refused them.",
+            labels=("route", "outcome"),
+        )
+        for (route, code), count in sorted(self._admission.would_refuse.items()):
+            would.add_metric((route, code), count)
+        yield would
         yield self._histogram(
             "wskeeper_handshake_duration_seconds",
             "From the connection to the 101.",
@@ -169,6 +192,22 @@ class GatewayCollector(Collector):
                     received + scanner.bytes,
                 )
         return counts
+
+    def _key_figures(self) -> Iterator[Metric]:
+        now = self._wall()
+        keys = GaugeMetricFamily("wskeeper_keys", "Keys by state.", labels=("state",))
+        for state, count in self._keys.by_state(now).items():
+            keys.add_metric((state,), count)
+        yield keys
+        expiring = GaugeMetricFamily(
+            "wskeeper_keys_expiring", "Active keys that end within this time.", labels=("within",)
+        )
+        for days in _SOON_DAYS:
+            expiring.add_metric((f"{days}d",), self._keys.expiring(now, days * 86_400.0))
+        yield expiring
+        yield GaugeMetricFamily(
+            "wskeeper_store_up", "1 while the key store answers.", value=int(self._store_up())
+        )
 
     def _process(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

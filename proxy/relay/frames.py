@@ -53,4 +53,7 @@ def close_frame(code: int, reason: str, *, mask: bytes | None = None) -> bytes:
 
 def unmask(payload: bytes, key: bytes) -> bytes:
     """A control frame's payload (≤ 125 bytes) with its mask removed, or put on (section 5.3)."""
-    return bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
+    size = len(payload)
+    stretched = (key * (size // 4 + 1))[:size]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")
+    return masked.to_bytes(size, "big")

@@ -233,10 +233,11 @@ class Scanner:
             return (
                 "a client's frame is not masked" if self._mask_bit else "a server's frame is masked"
             )
-        on_first, elsewhere = self._extensions.value
         starts_message = 0 < opcode <= _LAST_DATA_OPCODE
-        if first & RSV_BITS & ~(on_first if starts_message else elsewhere):
-            return "RSV bits are set that no agreed extension uses"
+        if first & RSV_BITS:
+            on_first, elsewhere = self._extensions.value
+            if first & RSV_BITS & ~(on_first if starts_message else elsewhere):
+                return "RSV bits are set that no agreed extension uses"
         if opcode > _LAST_DATA_OPCODE:
             if opcode not in _KNOWN_CONTROL:
                 return "an opcode is reserved"

@@ -73,7 +73,7 @@ class Finish:
     side: Side
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Close:
     """Flush a leg, then close it."""
 
@@ -87,12 +87,12 @@ class Abort:
     side: Side
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Divert:
     """From now on bytes of both legs come to `Session.diverted`."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Deadline:
     """Call `Session.overdue` in so many seconds, in place of any earlier deadline."""
 
@@ -100,6 +100,11 @@ class Deadline:
 
 
 Command: TypeAlias = Send | Finish | Close | Abort | Divert | Deadline
+
+# The commands of nearly every end, made once.
+_DIVERT = Divert()
+_CLOSE = (Close(Side.CLIENT), Close(Side.UPSTREAM))
+_LINGER = Deadline(LINGER)
 
 
 class Session:
@@ -224,7 +229,7 @@ class Session:
             # It hung up behind its Close: the client's answer ends with us.
             self.phase = Phase.ENDING
             self._told |= 1 << Side.CLIENT
-            return [Divert(), Deadline(self._close_timeout)]
+            return [_DIVERT, Deadline(self._close_timeout)]
         self._note(_NAMES[side], None, "")
         if reset and not (client_closed or upstream_closed):
             self.phase = Phase.CLOSED
@@ -241,7 +246,7 @@ class Session:
             return []
         self.phase = Phase.ENDING
         self._note("gateway", ending.code, ending.reason)
-        commands: list[Command] = [Divert()]
+        commands: list[Command] = [_DIVERT]
         for side, told in zip(_SIDES, (ending.to_client, ending.to_upstream), strict=True):
             if told is None:
                 commands += self._abort(side)
@@ -303,7 +308,7 @@ class Session:
             return self._close_both()
         # Towards the client we are the server, which closes first; the upstream closes itself.
         self.phase = Phase.CLOSED
-        return [Divert(), *self._close(Side.CLIENT), Deadline(LINGER)]
+        return [_DIVERT, *self._close(Side.CLIENT), _LINGER]
 
     def _tell(self, side: Side, code: int, reason: str) -> list[Command]:
         """A Close frame of ours to a leg, now or at the end of the frame under way."""
@@ -341,9 +346,14 @@ class Session:
         return self._close(side)
 
     def _close_both(self) -> list[Command]:
+        diverting = () if self._lingers else (_DIVERT,)  # A session that lingers has done so.
         self.phase = Phase.CLOSED
-        commands = [command for side in _SIDES for command in self._close(side)]
-        return [Divert(), *commands, Deadline(self._close_timeout)]
+        return [
+            *diverting,
+            *self._close(Side.CLIENT),
+            *self._close(Side.UPSTREAM),
+            Deadline(self._close_timeout),
+        ]
 
     def _finish(self, side: Side) -> list[Command]:
         self._finished |= 1 << side
@@ -354,7 +364,7 @@ class Session:
         if self._closing & bit:
             return []
         self._closing |= bit
-        return [Close(side)]
+        return [_CLOSE[side]]
 
     def _abort(self, side: Side) -> list[Command]:
         bit = 1 << side

@@ -102,7 +102,8 @@ class Leg(asyncio.Protocol):
                 self._rest(cut.later)
 
     def eof_received(self) -> bool:
-        self._catch_up()
+        if self._later:
+            self._catch_up()
         peer = self._session.legs[self._side.other].transport
         if not (self.transport.can_write_eof() and peer.can_write_eof()):
             return False  # TLS has no half-close: the transport closes itself.
@@ -110,7 +111,7 @@ class Leg(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None:
+        if exc is None and self._later:
             self._catch_up()
         self._later = b""
         self._session.lost(self._side, exc)
@@ -150,7 +151,7 @@ class Leg(asyncio.Protocol):
 
     def _catch_up(self) -> None:
         """The socket ends: what waits is passed on in one go, or it would be lost."""
-        later = self.take_later() if self._later else b""
+        later = self.take_later()
         while later:
             session = self._session
             if self.receiver is not self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.errors import ENDINGS, FAILED
+from proxy.handshake.client import text_of
 from proxy.relay.session import (
     Close,
     Command,
@@ -19,12 +20,15 @@ from proxy.sessions.leg import DivertedLeg, Leg
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from proxy.deadlines import DeadlineQueue, Deadlines
     from proxy.errors import Ending
+    from proxy.handshake.client import Address
+    from proxy.keys.principal import Principal
     from proxy.logs import Logger
     from proxy.relay.scanner import Scanner
+    from proxy.sessions.ledger import Settled
     from proxy.sessions.registry import Registry
 
 
@@ -34,8 +38,10 @@ class LiveSession:
     Args:
         id: the request id of its handshake; unique among live sessions.
         route: name of its route.
-        key_id: of the key that opened it.
-        client: address of the client, for the log.
+        principal: who opened it.
+        origin: the page it was opened from, lower case; None when there was none.
+        address: of the client.
+        holders: who has a place taken for it.
         upstream: the target, for the log.
         scanners: of what the client and the upstream send.
         close_timeout: seconds, see `Session`.
@@ -48,13 +54,16 @@ class LiveSession:
         "_due",
         "_log",
         "_loop",
-        "_opened_at",
         "_registry",
-        "client",
+        "address",
+        "holders",
         "id",
-        "key_id",
         "legs",
+        "opened_at",
+        "origin",
+        "principal",
         "route",
+        "settled",
         "state",
         "upstream",
         "write_timeout",
@@ -65,8 +74,10 @@ class LiveSession:
         *,
         id: str,
         route: str,
-        key_id: str,
-        client: str,
+        principal: Principal,
+        origin: bytes | None,
+        address: Address,
+        holders: tuple[Hashable, ...],
         upstream: str,
         scanners: tuple[Scanner, Scanner],
         close_timeout: float,
@@ -79,8 +90,10 @@ class LiveSession:
     ) -> None:
         self.id = id
         self.route = route
-        self.key_id = key_id
-        self.client = client
+        self.principal = principal
+        self.origin = origin
+        self.address = address
+        self.holders = holders
         self.upstream = upstream
         self.write_timeout = write_timeout
         self.state = Session(*scanners, close_timeout=close_timeout, mask=mask)
@@ -91,7 +104,10 @@ class LiveSession:
         self._registry = registry
         self._log = log
         self._loop = loop
-        self._opened_at = loop.time()
+        # On the loop's clock.
+        self.opened_at = loop.time()
+        # What of it is in the ledger of usage; None while nothing is.
+        self.settled: Settled | None = None
         self._deadlines = deadlines
         # Where its deadline is, while it has one.
         self._due: DeadlineQueue | None = None
@@ -137,7 +153,7 @@ class LiveSession:
         for leg in self.legs:
             leg.let_go()
         self.legs = ()  # The legs hold the session: without this cycle it is freed at once.
-        duration = self._loop.time() - self._opened_at
+        duration = self._loop.time() - self.opened_at
         self._registry.remove(self, duration)
         state = self.state
         ending = ENDINGS.get(state.reason) if state.initiator == "gateway" else None
@@ -158,14 +174,21 @@ class LiveSession:
             **broken,
         )
 
+    @property
+    def client(self) -> str:
+        """The client's address."""
+        return text_of(self.address)
+
     def _described(self) -> dict[str, str]:
-        return {
-            "request_id": self.id,
-            "route": self.route,
-            "key_id": self.key_id,
-            "client": self.client,
-            "upstream": self.upstream,
-        }
+        fields = {"request_id": self.id, "route": self.route}
+        principal = self.principal
+        if principal.key is not None:
+            fields["key_id"] = principal.key.id
+        if principal.subject is not None:
+            fields["subject"] = principal.subject
+        fields["client"] = text_of(self.address)
+        fields["upstream"] = self.upstream
+        return fields
 
     # What the legs report ----------------------------------------------------------------------
 

@@ -1,24 +1,35 @@
-"""The one truth about live sessions: metrics, drain and limits all read it."""
+"""The one truth about live sessions: metrics, drain, revocation and limits all read it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from proxy.sessions.occupancy import Occupancy
 from proxy.sessions.totals import RouteTotals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from proxy import errors
+    from proxy.errors import Ending
+    from proxy.sessions.closing import Closing
+    from proxy.sessions.ledger import Ledger
     from proxy.sessions.live import LiveSession
 
 
 class Registry:
-    """All live sessions by id, and the totals of each route."""
+    """All live sessions by id, who holds them, and the totals of each route.
 
-    def __init__(self) -> None:
+    Args:
+        closing: ends many sessions.
+        ledger: takes down what ended sessions used.
+    """
+
+    def __init__(self, closing: Closing, ledger: Ledger) -> None:
         self._sessions: dict[str, LiveSession] = {}
+        self._closing = closing
+        self._ledger = ledger
+        self.occupancy = Occupancy()
         self.totals: defaultdict[str, RouteTotals] = defaultdict(RouteTotals)
 
     def __len__(self) -> int:
@@ -31,16 +42,38 @@ class Registry:
         """The sessions as they are now; those that end meanwhile are still among them."""
         return iter(list(self._sessions.values()))
 
+    def get(self, session_id: str) -> LiveSession | None:
+        """The live session with that id."""
+        return self._sessions.get(session_id)
+
+    def select(
+        self, *, route: str | None = None, key: str | None = None, subject: str | None = None
+    ) -> list[LiveSession]:
+        """The live sessions of a route, a key (its id or name), a subject; None is any."""
+        return [
+            session
+            for session in self._sessions.values()
+            if (route is None or session.route == route)
+            and (subject is None or session.principal.subject == subject)
+            and (key is None or key in {session.principal.key_id, session.principal.key_name})
+        ]
+
     def add(self, session: LiveSession) -> None:
-        """Registers a session under its id."""
+        """Registers a session under its id; the places it holds were taken for its handshake."""
         self._sessions[session.id] = session
 
     def remove(self, session: LiveSession, duration: float) -> None:
         """Forgets an ended session and keeps its totals."""
         del self._sessions[session.id]
+        self.occupancy.release(session.holders)
+        self._ledger.settle(session)
         self.totals[session.route].take_over(session, duration)
 
-    def end_all(self, ending: errors.Ending) -> None:
-        """Ends every session in good order."""
+    def end(self, sessions: Iterable[LiveSession], ending: Ending) -> int:
+        """Ends sessions in good order, however many; returns how many."""
+        return self._closing.end(sessions, ending)
+
+    def end_all(self, ending: Ending) -> None:
+        """Ends every session in good order, at once."""
         for session in self:
             session.end(ending)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import selectors
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 
 class FakeHandle:
@@ -70,6 +71,50 @@ class FakeLoop:
             self.now = max(self.now, when)
             handle.run()
         self.now = until
+
+
+class _Skipping(selectors.DefaultSelector):
+    """Where nothing happens but timers, lets the next one come at once."""
+
+    def __init__(self, stands: Callable[[], bool]) -> None:
+        super().__init__()
+        self.skipped = 0.0
+        self._stands = stands
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None:
+            return super().select()
+        while self._stands():
+            ready = super().select(0.001)
+            if ready:
+                return ready
+        ready = super().select(0)
+        if not ready:
+            self.skipped += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock goes to the next timer as soon as nothing else is to be done.
+
+    Args:
+        stands: whether the clock stands still, since a thread is at work.
+    """
+
+    def __init__(self, stands: Callable[[], bool] = lambda: False) -> None:
+        self._skipping = _Skipping(stands)
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return 1000.0 + self._skipping.skipped
+
+
+def in_virtual_time(
+    story: Coroutine[Any, Any, None], stands: Callable[[], bool] = lambda: False
+) -> None:
+    """Runs a coroutine on a loop that waits for nothing but threads."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(stands)) as runner:
+        runner.run(story)
 
 
 class FakeTransport(asyncio.Transport):

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def wskeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs the command with its arguments; keyword arguments are environment variables."""
+    """Runs the command with its arguments, `stdin` and, by keyword, environment variables."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("WSKEEPER_")]:
         monkeypatch.delenv(name)
 
-    def run(*arguments: str, **environ: str) -> Result:
-        return CliRunner().invoke(main, arguments, env=environ)
+    def run(*arguments: str, stdin: bytes | None = None, **environ: str) -> Result:
+        return CliRunner().invoke(main, arguments, input=stdin, env=environ)
 
     return run

@@ -4,36 +4,65 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
+import proxy
 from proxy.cli.main import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from click.testing import Result
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
-def test_every_command_has_help(wskeeper: Callable[..., Result], name: str) -> None:
-    command = main.commands[name]
+def every_command() -> Iterator[tuple[str, ...]]:
+    for name in sorted(main.commands):
+        yield (name,)
+        command = main.commands[name]
+        if isinstance(command, click.Group):
+            yield from ((name, below) for below in sorted(command.commands))
+
+
+@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+def test_every_command_has_help(wskeeper: Callable[..., Result], words: tuple[str, ...]) -> None:
+    command: click.Command = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
     assert command.help
     for option in (
         parameter for parameter in command.params if parameter.param_type_name == "option"
     ):
         assert option.help, option.name
-    result = wskeeper(name, "--help")
+    result = wskeeper(*words, "--help")
     assert result.exit_code == 0
-    assert f"wskeeper {name}" in result.output or f"main {name}" in result.output
+    assert f"{' '.join(words)} [OPTIONS]" in result.output
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["check", "--nonsense"], ["check", "extra"]])
+def test_the_list_of_commands_says_what_their_own_help_says(
+    wskeeper: Callable[..., Result],
+) -> None:
+    shown = " ".join(wskeeper("--help").output.split())
+    for name, command in main.commands.items():
+        assert command.help
+        assert f" {name} {command.help.splitlines()[0]}" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["check", "--nonsense"], ["check", "extra"], ["keys", "nonsense"]]
+)
 def test_wrong_usage_exits_2(wskeeper: Callable[..., Result], arguments: list[str]) -> None:
     result = wskeeper(*arguments)
     assert result.exit_code == 2
     assert "Usage:" in result.stderr
+
+
+def test_a_slip_is_told_what_may_have_been_meant(wskeeper: Callable[..., Result]) -> None:
+    assert "'version'" in wskeeper("versoin").stderr
 
 
 def test_the_group_tells_its_version(wskeeper: Callable[..., Result]) -> None:
@@ -47,3 +76,36 @@ def test_the_package_runs_as_the_command() -> None:
         [sys.executable, "-m", "proxy", "version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("wskeeper ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spared"),
+    [
+        ("['version']", "aiohttp, pydantic, yaml, sqlite3, cryptography, asyncio"),
+        ("['--help']", "aiohttp, pydantic, yaml, sqlite3, cryptography, asyncio"),
+        (
+            "['healthcheck', '--admin', 'http://127.0.0.1:1']",
+            "aiohttp, pydantic, yaml, sqlite3, cryptography, asyncio",
+        ),
+        ("['keys', 'list']", "aiohttp, uvloop, prometheus_client"),
+        ("['check']", "aiohttp, sqlite3, prometheus_client"),
+    ],
+)
+def test_a_command_imports_no_more_than_it_needs(
+    arguments: str, spared: str, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from proxy.cli.main import main\n"
+        f"try: main({arguments})\n"
+        "except SystemExit: pass\n"
+        f"found = set('{spared}'.split(', ')) & set(sys.modules); assert not found, found"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(proxy.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

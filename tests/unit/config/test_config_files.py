@@ -146,3 +146,46 @@ def test_without_places_a_fault_names_no_line(folder: ConfigFolder) -> None:
     config = folder.load(LISTENER.replace("cert.pem", "absent.pem")).config
     [fault] = check_files(config)
     assert (fault.file, fault.line, fault.path) == ("configuration", None, "tls.certificate")
+
+
+def test_the_admin_listeners_files_are_looked_at_too(folder: ConfigFolder) -> None:
+    text = LISTENER.partition("tls")[0] + "admin: {tls: {certificate: %s, private_key: key.pem}}\n"
+    assert checked(folder, text % "cert.pem") == []
+    [fault] = checked(folder, text % "absent.pem")
+    assert (fault.line, fault.path) == (2, "admin.tls.certificate")
+
+
+def test_the_stores_folder_must_exist(folder: ConfigFolder) -> None:
+    text = LISTENER.partition("tls")[0]
+    assert checked(folder, f"{text}store: 'memory:'\n") == []
+    assert checked(folder, f"{text}store: sqlite:a.db\n") == []
+    [fault] = checked(folder, f"{text}store: sqlite:absent/a.db\n")
+    assert (fault.line, fault.path, fault.mend) == (2, "store", "make the folder")
+    assert f"{folder.path}/absent" in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read (No such file"),
+        ("", "is no JWK set"),
+        ("[]", "is no JWK set"),
+        ('{"keys": {}}', "is no JWK set"),
+        ('{"keys": []}', "is no JWK set"),
+        ("\xff", "is no JWK set"),
+        ('{"keys": [{}]}', None),
+    ],
+)
+def test_a_file_of_public_keys_is_looked_at(
+    folder: ConfigFolder, content: str | None, problem: str | None
+) -> None:
+    if content is not None:
+        (folder.path / "jwks.json").write_bytes(content.encode("latin-1"))
+    faults = checked(
+        folder,
+        LISTENER.partition("tls")[0] + "jwt: {audience: a, jwks_file: jwks.json}\n",
+    )
+    assert [(fault.line, fault.path) for fault in faults] == [(2, "jwt.jwks_file")] * (
+        problem is not None
+    )
+    assert all(problem in fault.problem for fault in faults if problem)

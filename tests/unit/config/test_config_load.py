@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.config.faults import ConfigInvalid, path_text
-from proxy.config.load import load, load_admin
+from proxy.config.load import load, load_admin, load_store
 from proxy.config.values import TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def test_defaults_are_the_documented_ones(folder: ConfigFolder) -> None:
     assert [(carrier.kind, carrier.header) for carrier in config.carriers] == [
         ("header", "X-Api-Key")
     ]
+    assert config.admin.tls is None
+    assert config.admin.tokens == ()
+    assert config.store == f"sqlite:{folder.path}/wskeeper.db"
+    assert config.store_grace == 60.0
     assert config.keys == ()
     assert config.limits.model_dump() == {
         "total_connections": 10_000,
@@ -55,9 +59,15 @@ def test_defaults_are_the_documented_ones(folder: ConfigFolder) -> None:
         "handshake": 10.0,
         "upstream_connect": 5.0,
         "upstream_handshake": 10.0,
+        "first_message": 5.0,
         "close": 5.0,
         "write": 30.0,
     }
+    assert config.proxy_protocol is False
+    assert config.tickets.ttl == 30.0
+    assert config.jwt is None
+    assert config.plugins == ()
+    assert route.subprotocols == ()
     assert (route.host, route.auth, route.refuse_with, route.http) == (
         None,
         "required",
@@ -83,13 +93,33 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
         listen: unix:run/public.sock
         tls: {certificate: fullchain.pem, private_key: /etc/key.pem}
         trusted_proxies: [10.0.0.0/8]
+        proxy_protocol: true
         client_address_header: CF-Connecting-IP
         health_path: /.wskeeper/ready
+        store: memory
+        store_grace: 0
         log: {level: WARNING, format: json}
-        admin: {listen: "[::1]:9000", token: "${TOKEN}", public_metrics: false}
-        carriers: [bearer, header: X-Key]
+        admin:
+          listen: "[::1]:9000"
+          tls: {certificate: admin.pem, private_key: admin.key}
+          token: "${TOKEN}"
+          tokens: [{name: ops, role: operator, sha256: "${DIGEST}"}]
+          public_metrics: false
+        carriers: [bearer, header: X-Key, query: key, subprotocol, ticket]
+        tickets: {ttl: 1m}
+        jwt: {issuer: "https://idp.example", audience: wskeeper}
+        plugins: ["package.module:callable", "a:b.c"]
         keys:
-          - {name: a, secret: "${TOKEN}", routes: [chat], metadata: {team: red}}
+          - name: a
+            secret: "${TOKEN}"
+            routes: [chat]
+            expires_at: 2030-01-01
+            suspended_at: 2026-01-31T12:00:00+02:00
+            revoked_at: null
+            limits: {connections: 5}
+            origins: [https://Example.com:443]
+            addresses: [10.0.0.0/8]
+            metadata: {team: red}
         limits: {total_connections: null, unauthenticated: "7", head_size: 8KiB}
         timeouts: {handshake: 3s, upstream_connect: null, close: 500ms, write: 1m}
         routes:
@@ -99,16 +129,17 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
             upstream:
               targets: ["wss://chat-1:9002/ws"]
               tls: {ca: ca.pem, certificate: c.pem, private_key: k.pem, server_name: chat}
-            auth: required
-            carriers: [header: X-Chat-Key]
+            auth: report_only
+            carriers: [header: X-Chat-Key, first_message]
+            subprotocols: [chat.v2, chat.v1, chat.v2]
             refuse_with: auto
             origins: [https://Example.com:443, null]
             addresses: {allow: [private_ranges], deny: [10.9.0.0/16]}
             compression: off
             http: refuse
-            timeouts: {close: 1s, write: null}
+            timeouts: {first_message: 2s, close: 1s, write: null}
         """,
-        {"TOKEN": "0123456789" * 4},
+        {"TOKEN": "0123456789" * 4, "DIGEST": "cd" * 32},
     ).config
     [route] = config.routes
     assert config.listen == UnixAddress(str(folder.path / "run/public.sock"))
@@ -119,10 +150,28 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
     assert config.log.level == "warning"
     assert config.admin.token is not None
     assert config.admin.token.get_secret_value() == "0123456789" * 4
-    assert [carrier.kind for carrier in config.carriers] == ["bearer", "header"]
-    assert [carrier.header for carrier in config.carriers_of(route)] == ["X-Chat-Key"]
+    kinds = ["bearer", "header", "query", "subprotocol", "ticket"]
+    assert [carrier.kind for carrier in config.carriers] == kinds
+    assert [carrier.header for carrier in config.carriers_of(route)] == ["X-Chat-Key", None]
+    assert route.subprotocols == ("chat.v2", "chat.v1")
+    assert config.proxy_protocol is True
+    assert config.tickets.ttl == 60.0
+    assert config.jwt is not None
+    assert config.jwt.audience == ("wskeeper",)
+    assert config.plugins == ("package.module:callable", "a:b.c")
     assert config.keys[0].routes == ("chat",)
     assert config.keys[0].metadata == {"team": "red"}
+    assert config.keys[0].expires_at == 1893456000.0
+    assert config.keys[0].suspended_at == 1769853600.0
+    assert config.keys[0].revoked_at is None
+    assert config.keys[0].limits.connections == 5
+    assert config.keys[0].origins == ("https://example.com",)
+    assert config.keys[0].addresses.allow == (ipaddress.ip_network("10.0.0.0/8"),)
+    assert (config.store, config.store_grace) == ("memory:", 0.0)
+    assert config.admin.tls is not None
+    assert config.admin.tls.certificate == folder.path / "admin.pem"
+    assert [(token.name, token.role) for token in config.admin.tokens] == [("ops", "operator")]
+    assert route.auth == "report_only"
     assert (config.limits.total_connections, config.limits.unauthenticated) == (None, 7)
     assert config.limits.head_size == 8192
     assert route.host == "*.example.com"
@@ -135,6 +184,7 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
         "handshake": 3.0,
         "upstream_connect": None,
         "upstream_handshake": 10.0,
+        "first_message": 2.0,
         "close": 1.0,
         "write": None,
     }
@@ -305,3 +355,38 @@ def test_a_fault_in_the_admin_section_is_told_alone(folder: ConfigFolder) -> Non
     with pytest.raises(ConfigInvalid) as caught:
         load_admin(None, environ={})
     assert [fault.path for fault in caught.value.faults] == ["admin.token", "admin.listen"]
+
+
+def test_the_store_can_be_read_alone(folder: ConfigFolder) -> None:
+    (folder.path / "etc").mkdir()
+    (folder.path / "etc/c.yaml").write_text("listen: nonsense\nstore: sqlite:keys.db\nroutes: 5\n")
+    read = load_store(Path("etc/c.yaml"), environ={})
+    assert read == (f"sqlite:{folder.path}/etc/keys.db", folder.path / "etc")
+    environ = {"WSKEEPER_STORE": "sqlite:other.db"}
+    assert load_store(Path("etc/c.yaml"), environ=environ)[0] == f"sqlite:{folder.path}/other.db"
+
+
+def test_without_a_file_the_store_is_the_usual_one_in_the_working_directory(
+    folder: ConfigFolder,
+) -> None:
+    assert load_store(None, environ={}) == (f"sqlite:{folder.path}/wskeeper.db", folder.path)
+
+
+def test_a_store_that_is_named_needs_no_file(folder: ConfigFolder) -> None:
+    (folder.path / "wskeeper.yaml").write_text("not: [yaml\n")
+    read = load_store(None, environ={"WSKEEPER_STORE": "memory:"}, url="sqlite:a/b.db")
+    assert read == (f"sqlite:{folder.path}/a/b.db", folder.path)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"), [("redis://x:CANARY@h", "command line: --store: "), (None, "wskeeper.yaml:1")]
+)
+def test_a_fault_in_the_store_is_told_alone(
+    folder: ConfigFolder, url: str | None, place: str
+) -> None:
+    (folder.path / "wskeeper.yaml").write_text("store: mysql:CANARY\nlisten: nonsense\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        load_store(None, environ={}, url=url)
+    [fault] = caught.value.faults
+    assert str(fault).startswith(place)
+    assert "CANARY" not in str(fault)

@@ -58,7 +58,7 @@ def test_faults_of_variables_and_flags_name_them(folder: ConfigFolder) -> None:
         {
             "WSKEEPER_ADMIN_LISTEN": ":1",
             "WSKEEPER_LOG_LEVEL": "loud",
-            "WSKEEPER_STORE": "memory:",
+            "WSKEEPER_STORE": "redis://h",
             "WSKEEPER_ADMIN_TOKEN": "x",
             "WSKEEPER_ADMIN_TOKEN_FILE": "y",
         },
@@ -94,7 +94,7 @@ def test_one_service_needs_no_file(folder: ConfigFolder, url: str, path: str, ta
     [route] = loaded.config.routes
     assert (route.name, route.path, str(route.upstream.target)) == ("default", path, target)
     assert loaded.path is None
-    assert [warning.path for warning in loaded.warnings] == ["keys"]
+    assert loaded.warnings == ()
 
 
 def test_relative_sockets_outside_the_file_lie_in_the_working_directory(
@@ -108,6 +108,23 @@ def test_relative_sockets_outside_the_file_lie_in_the_working_directory(
     assert config.listen == UnixAddress(str(folder.path / "a.sock"))
     assert config.admin.listen == UnixAddress(str(folder.path / "admin.sock"))
     assert config.routes[0].upstream.target.socket_path == str(folder.path / "b.sock")
+
+
+def test_the_store_may_be_named_by_a_variable(folder: ConfigFolder) -> None:
+    (folder.path / "etc").mkdir()
+    (folder.path / "etc/c.yaml").write_text(f"{ECHO}store: sqlite:a.db\n")
+    environ = {"WSKEEPER_CONFIG": "etc/c.yaml"}
+    named = {**environ, "WSKEEPER_STORE": "sqlite:b.db"}
+    assert folder.load(None, environ).config.store == f"sqlite:{folder.path}/etc/a.db"
+    assert folder.load(None, named).config.store == f"sqlite:{folder.path}/b.db"
+    named["WSKEEPER_STORE"] = "memory:"
+    assert folder.load(None, named).config.store == "memory:"
+
+
+@pytest.mark.parametrize("value", ["null", "sqlite::memory:", "sqlite:///a.db", "sqlite:", "a.db"])
+def test_a_store_that_is_none_is_blamed_on_its_variable(folder: ConfigFolder, value: str) -> None:
+    fault = folder.fault(ECHO, {"WSKEEPER_STORE": value})
+    assert (fault.file, fault.path) == ("environment", "WSKEEPER_STORE")
 
 
 def test_a_file_without_routes_may_stand_beside_one_service(folder: ConfigFolder) -> None:

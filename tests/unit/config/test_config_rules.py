@@ -68,6 +68,37 @@ def test_metadata_has_one_spelling_of_each_name(folder: ConfigFolder) -> None:
     assert [fault.path for fault in faults] == ["keys[0].metadata.Team", "keys[0].metadata.team"]
 
 
+def test_tokens_are_told_apart_by_name_and_by_digest(folder: ConfigFolder) -> None:
+    digest = hashlib.sha256(LONG.encode()).hexdigest()
+    faults = folder.faults(
+        f"""\
+        {ECHO}
+        admin:
+          token: "${{TOKEN}}"
+          tokens:
+            - {{name: admin, role: viewer, sha256: {DIGEST}}}
+            - {{name: a, role: viewer, sha256: {digest.upper()}}}
+            - {{name: a, role: operator, sha256: {DIGEST}}}
+        """,
+        {"TOKEN": LONG},
+    )
+    assert shown(faults) == [
+        ("admin.tokens[0].name", "is also the name of `admin.token`"),
+        ("admin.tokens[1].sha256", "is the digest of `admin.token` too"),
+        ("admin.tokens[2].name", "is also the name of `admin.tokens[1]`"),
+        ("admin.tokens[2].sha256", "is the digest of `admin.tokens[0]` too"),
+    ]
+
+
+def test_carriers_of_a_route_for_everybody_have_no_effect(folder: ConfigFolder) -> None:
+    first, second = folder.load(route("auth: none, carriers: [bearer]")).warnings
+    assert first.path == "routes[0].auth"
+    assert (second.path, second.problem) == (
+        "routes[0].carriers",
+        "has no effect beside `auth: none`",
+    )
+
+
 def test_an_upstreams_key_needs_its_certificate(folder: ConfigFolder) -> None:
     fault = folder.fault(
         "routes: [{name: x, path: /x, upstream: {targets: [wss://h], tls: {private_key: k}}}]\n"
@@ -78,7 +109,8 @@ def test_an_upstreams_key_needs_its_certificate(folder: ConfigFolder) -> None:
 @pytest.mark.parametrize(
     ("text", "path", "problem"),
     [
-        (ECHO, "keys", "every client is refused"),
+        (route("auth: none"), "routes[0].auth", "admits everybody"),
+        (route("auth: report_only"), "routes[0].auth", "refuses nobody"),
         (f"{KEYS}{ECHO}trusted_proxies: ['0.0.0.0/0']\n", "trusted_proxies", "trusts everybody"),
         (f"{KEYS}{ECHO}trusted_proxies: ['::/0']\n", "trusted_proxies", "trusts everybody"),
         (f"{KEYS}{ECHO}health_path: /echo/ready\n", "health_path", "lies under the path"),
@@ -88,7 +120,6 @@ def test_an_upstreams_key_needs_its_certificate(folder: ConfigFolder) -> None:
             "keys[0].secret",
             "everybody who may read",
         ),
-        (KEYS + route("carriers: [header: Authorization]"), "routes[0].carriers[0]", "`Bearer`"),
         (
             KEYS + "routes: [{name: x, path: /x, upstream: {targets: ['wss://h'], "
             "tls: {verify: false}}}]",
@@ -147,6 +178,19 @@ def test_an_admin_token_from_the_environment_satisfies_the_rule(folder: ConfigFo
     text = f"{KEYS}{ECHO}admin: {{listen: '0.0.0.0:1'}}\n"
     assert folder.load(text, {"WSKEEPER_ADMIN_TOKEN": LONG}).config.admin.token is not None
     assert folder.fault(text, {"WSKEEPER_ADMIN_TOKEN": ""}).path == "admin.token"
+
+
+def test_any_admin_token_satisfies_the_rule(folder: ConfigFolder) -> None:
+    token = f"{{name: grafana, role: viewer, sha256: {DIGEST}}}"
+    config = folder.load(f"{ECHO}admin: {{listen: '0.0.0.0:1', tokens: [{token}]}}\n").config
+    assert [(token.name, token.role) for token in config.admin.tokens] == [("grafana", "viewer")]
+    assert config.admin.tokens[0].sha256 == DIGEST
+    assert folder.fault(f"{ECHO}admin: {{listen: '0.0.0.0:1', tokens: []}}\n").path == "admin.token"
+
+
+def test_a_token_named_admin_may_stand_alone(folder: ConfigFolder) -> None:
+    token = f"{{name: admin, role: admin, sha256: {DIGEST}}}"
+    assert folder.load(f"{ECHO}admin: {{tokens: [{token}]}}\n").warnings == ()
 
 
 def test_a_keys_digest_is_the_same_whichever_way_it_is_given() -> None:

@@ -27,7 +27,10 @@ def test_no_section_takes_unknown_fields() -> None:
     generated = schema()
     sections = [generated, *generated["$defs"].values()]
     closed = [entry for entry in sections if "properties" in entry]
-    assert len(closed) == len(sections) - 1, "an upstream alone is a URL or a mapping"
+    open_sections = [name for name, entry in generated["$defs"].items() if entry not in closed]
+    assert sorted(open_sections) == ["Addresses", "Carrier", "Upstream"], (
+        "a short form, or a mapping"
+    )
     assert all(entry["additionalProperties"] is False for entry in closed)
 
 
@@ -36,6 +39,7 @@ def test_defaults_are_written_as_in_the_file() -> None:
     assert properties["listen"]["default"] == "127.0.0.1:8080"
     assert properties["carriers"]["default"] == [{"header": "X-Api-Key"}]
     assert properties["log"]["default"] == {}
+    assert properties["store"]["default"] == "sqlite:wskeeper.db"
     assert section("Admin")["properties"]["listen"]["default"] == "127.0.0.1:8081"
 
 
@@ -55,10 +59,37 @@ def test_an_upstream_is_a_url_or_a_mapping_with_one_target() -> None:
     assert mapping["required"] == ["targets"]
 
 
+def test_addresses_are_a_list_a_mapping_or_null() -> None:
+    bare, mapping, nothing = section("Addresses")["anyOf"]
+    assert (bare["type"], bare["items"]) == ("array", {"type": "string"})
+    assert list(mapping["properties"]) == ["allow", "deny"]
+    assert mapping["additionalProperties"] is False
+    assert nothing == {"type": "null"}
+
+
+def test_a_keys_fields_are_described_as_they_are_written() -> None:
+    properties = section("FixedKey")["properties"]
+    assert properties["expires_at"]["anyOf"][0]["type"] == ["string", "number"]
+    assert properties["origins"]["anyOf"][0]["items"] == {"type": "string"}
+    assert section("FixedKey")["required"] == ["name"]
+
+
 def test_a_carrier_is_a_word_or_a_mapping() -> None:
-    word, mapping = schema()["properties"]["carriers"]["items"]["anyOf"]
-    assert word["const"] == "bearer"
-    assert mapping["required"] == ["header"]
+    word, mapping = section("Carrier")["anyOf"]
+    assert word["enum"] == ["bearer", "subprotocol", "ticket", "first_message"]
+    assert list(mapping["properties"]) == ["header", "query", "cookie", "first_message"]
+    assert mapping["additionalProperties"] is False
+    assert schema()["properties"]["carriers"]["items"] == {"$ref": "#/$defs/Carrier"}
+
+
+def test_a_first_message_is_a_mapping_a_word_or_nothing() -> None:
+    message = section("Carrier")["anyOf"][1]["properties"]["first_message"]
+    assert message["anyOf"] == [
+        {"$ref": "#/$defs/FirstMessage"},
+        {"enum": ["graphql-ws"]},
+        {"type": "null"},
+    ]
+    assert section("FirstMessage")["properties"]["reply"]["default"] == {"type": "auth_ok"}
 
 
 def test_a_route_needs_name_path_and_upstream() -> None:

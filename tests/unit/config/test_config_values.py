@@ -52,6 +52,17 @@ def test_what_is_no_duration_is_refused(value: object) -> None:
         duration(value)
 
 
+@pytest.mark.parametrize("value", [0, "0", "0s", 0.0])
+def test_duration_may_be_nothing_where_that_means_something(value: object) -> None:
+    assert duration(value, zero=True) == 0.0
+
+
+@pytest.mark.parametrize("value", [-1, None, math.nan, "-1s", True])
+def test_but_nothing_less(value: object) -> None:
+    with pytest.raises(Wrong):
+        duration(value, zero=True)
+
+
 @pytest.mark.parametrize("value", [0, -1, "0s", -math.inf, math.nan])
 def test_duration_is_longer_than_nothing(value: object) -> None:
     with pytest.raises(Wrong):

@@ -177,6 +177,35 @@ def test_one_is_the_value_of_the_only_line() -> None:
     assert found.one(b"d") is None
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Connection: Upgrade"],
+        ["Connection: keep-alive,\t UPGRADE"],
+        ["Connection: close", "connection: upgrade"],
+        ["Connection: upgrade", "connection: close"],
+        ["Connection: ,upgrade"],
+    ],
+)
+def test_element_is_found_in_a_list(lines: list[str]) -> None:
+    assert headers(*lines).lists(b"connection", b"upgrade")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["Connection:"],
+        ["Connection: ,"],
+        ["Connection: upgraded"],
+        ["Connection: close", "connection: keep-alive"],
+        ["Connection: up", "connection: grade"],
+    ],
+)
+def test_element_is_missed_in_a_list(lines: list[str]) -> None:
+    assert not headers("Host: upgrade", *lines).lists(b"connection", b"upgrade")
+
+
 def test_list_is_read_over_all_its_lines() -> None:
     found = headers("Connection: keep-alive,,\t Upgrade ", "Host: h", "connection: ,x", "Empty: ,")
     assert found.tokens(b"connection") == [b"keep-alive", b"Upgrade", b"x"]

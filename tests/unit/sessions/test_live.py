@@ -39,7 +39,7 @@ def test_bytes_flow_and_the_session_is_known(scene: Scene) -> None:
             {
                 "request_id": "the-id",
                 "route": "chat",
-                "key_id": "legacy",
+                "key_id": "legacy-id",
                 "client": "192.0.2.7",
                 "upstream": "ws://up:1",
             },
@@ -77,7 +77,7 @@ def test_close_handshake_is_carried_out_and_accounted(scene: Scene) -> None:
         {
             "request_id": "the-id",
             "route": "chat",
-            "key_id": "legacy",
+            "key_id": "legacy-id",
             "client": "192.0.2.7",
             "upstream": "ws://up:1",
             "duration_s": 2.5,

@@ -1,0 +1,53 @@
+"""What the handlers work with, and how they get at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from proxy.admin.access import Operator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.config.model import Config
+    from proxy.logs import Logger
+    from proxy.sessions.registry import Registry
+    from proxy.stores.keeper import StoreKeeper
+
+
+@dataclass(frozen=True, slots=True)
+class AdminDesk:
+    """A gateway as its operators see it.
+
+    Args:
+        keeper: has all keys in its ring, and changes those of the store.
+        registry: the live sessions.
+        config: gives the configuration in force.
+        log: where audit events go.
+        now: the time of day, in seconds since the epoch.
+        below: a random number below its argument, from a source nobody can predict.
+        version: of the gateway.
+        started_at: in seconds since the epoch.
+        connections_limit: sessions that the gateway takes at a time; None for no limit.
+        ready: whether new sessions are welcome.
+        draining: whether it is going away.
+    """
+
+    keeper: StoreKeeper
+    registry: Registry
+    config: Callable[[], Config]
+    log: Logger
+    now: Callable[[], float]
+    below: Callable[[int], int]
+    version: str
+    started_at: float
+    connections_limit: int | None
+    ready: Callable[[], bool]
+    draining: Callable[[], bool]
+
+
+DESK: Final = web.AppKey("desk", AdminDesk)
+OPERATOR: Final = web.RequestKey("operator", Operator)

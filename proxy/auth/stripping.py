@@ -1,0 +1,71 @@
+"""What the upstream must not see: credentials, taken out of wherever they travelled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.auth.browser_carriers import CookieCarrier, QueryCarrier, TicketCarrier
+from proxy.auth.carriers import BearerCarrier, HeaderCarrier
+from proxy.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.auth.carriers import Carrier
+    from proxy.auth.presented import Presented
+
+_AUTHORIZATION = frozenset({b"authorization"})
+
+
+class Stripping:
+    """Takes the credentials of one route's carriers out of a request.
+
+    Subprotocols are missing here: `handshake.forward` keeps every name of ours from every
+    upstream.
+
+    Args:
+        carriers: of the route.
+        is_ours: whether a value can be a credential of ours.
+    """
+
+    def __init__(self, carriers: Sequence[Carrier], is_ours: Callable[[bytes], bool]) -> None:
+        self._is_ours = is_ours
+        # A header carrier's line never travels, with or without a credential in it.
+        self._always = frozenset(
+            carrier.header.replace(b"_", b"-")
+            for carrier in carriers
+            if isinstance(carrier, HeaderCarrier)
+        )
+        self._bearer = next((each for each in carriers if isinstance(each, BearerCarrier)), None)
+        self._queries = [
+            each for each in carriers if isinstance(each, QueryCarrier | TicketCarrier)
+        ]
+        self._cookies = [each for each in carriers if isinstance(each, CookieCarrier)]
+
+    def headers(self, presented: Presented) -> frozenset[bytes]:
+        """Names (lower case, `_` read as `-`) of the headers that do not travel at all."""
+        if self._bearer is None:
+            return self._always
+        try:
+            carries = self._bearer.claim(presented, self._is_ours) is not None
+        except Refused:  # More than one.
+            carries = True
+        return self._always | _AUTHORIZATION if carries else self._always
+
+    def query(self, query: bytes) -> bytes:
+        """A query string, with its `?`, without credentials."""
+        for carrier in self._queries:
+            query = carrier.strip_query(query, self._is_ours)
+        return query
+
+    @property
+    def cookie(self) -> Callable[[bytes], bytes | None] | None:
+        """What takes credentials out of the value of a Cookie line; None when none travel there."""
+        return self._without_cookies if self._cookies else None
+
+    def _without_cookies(self, value: bytes) -> bytes | None:
+        rest: bytes | None = value
+        for carrier in self._cookies:
+            if rest is not None:
+                rest = carrier.strip_cookie(rest, self._is_ours)
+        return rest

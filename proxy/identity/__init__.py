@@ -1,0 +1,1 @@
+"""Identity providers: where the keys come from that their tokens are verified with."""

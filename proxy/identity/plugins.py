@@ -1,0 +1,144 @@
+"""Asks the operator's own Python who is calling, within a deadline and without trusting it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import re
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refused
+from proxy.keys.principal import bearer_of
+from proxy.plugin import HandshakeRequest, Plugin, Principal, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.auth.question import Question
+    from proxy.keys.principal import Principal as Caller
+    from proxy.logs import Logger
+
+# Seconds for a plugin's answer.
+DEADLINE: Final = 5.0
+
+_MAX_SUBJECT: Final = 256
+_MAX_DETAIL: Final = 200
+_METADATA_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
+_REFUSED: Final = "The caller could not be identified."
+
+
+class CannotLoad(Exception):
+    """A plugin cannot be used; the message names it and the cause."""
+
+
+def load_plugin(name: str) -> Plugin:
+    """Imports a plugin.
+
+    Args:
+        name: `package.module:callable`.
+
+    Raises:
+        CannotLoad: there is none of that name, or it is no async callable.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module_name), attribute)
+    except Exception as failure:
+        raise CannotLoad(f"plugin {name}: {type(failure).__name__}: {failure}") from failure
+    call = found if inspect.isfunction(found) else getattr(found, "__call__", None)  # noqa: B004
+    if not inspect.iscoroutinefunction(found) and not inspect.iscoroutinefunction(call):
+        raise CannotLoad(f"plugin {name}: is not `async def`")
+    plugin: Plugin = found
+    return plugin
+
+
+class PluginDesk:
+    """Asks plugins in order until one has an answer.
+
+    Args:
+        plugins: (name, plugin), in the order in which they are asked.
+        log: hears of those that fail.
+    """
+
+    def __init__(self, plugins: Sequence[tuple[str, Plugin]], log: Logger) -> None:
+        self._plugins = plugins
+        self._log = log
+
+    async def ask(self, question: Question, credential: bytes | None) -> Caller | None:
+        """The first answer of a plugin.
+
+        Raises:
+            Refused: `plugin_refused`: one said no, failed, was too slow or answered nonsense.
+        """
+        request = _shown(question)
+        secret = None if credential is None else credential.decode("utf-8", "surrogateescape")
+        for name, plugin in self._plugins:
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    answer = await plugin(request, secret)
+            except TimeoutError:
+                self._log.error("plugin_failed", plugin=name, request_id=request.id, cause="slow")
+                raise Refused("plugin_refused", _REFUSED) from None
+            except Exception as failure:
+                self._log.error(
+                    "plugin_failed", plugin=name, request_id=request.id, failure=failure
+                )
+                raise Refused("plugin_refused", _REFUSED) from None
+            if answer is not None:
+                return self._taken(name, request, answer)
+        return None
+
+    def _taken(self, name: str, request: HandshakeRequest, answer: object) -> Caller:
+        if isinstance(answer, Refusal):
+            detail = str(answer.detail)[:_MAX_DETAIL]
+            raise Refused("plugin_refused", detail if detail.isprintable() else _REFUSED)
+        cause = _objection(answer)
+        if cause is not None or not isinstance(answer, Principal):
+            self._log.error("plugin_failed", plugin=name, request_id=request.id, cause=cause)
+            raise Refused("plugin_refused", _REFUSED)
+        return bearer_of(
+            "plugin",
+            answer.subject,
+            MappingProxyType(dict(answer.metadata)),
+            until=None if answer.expires_at is None else float(answer.expires_at),
+        )
+
+
+def _shown(question: Question) -> HandshakeRequest:
+    return HandshakeRequest(
+        id=question.id,
+        route=question.route,
+        path=question.path.decode("ascii"),
+        query=question.presented.query.decode("ascii"),
+        headers=tuple(
+            (lower.decode("ascii"), value.decode("latin-1"))
+            for _, lower, value in question.presented.headers.lines
+        ),
+        client=str(question.address),
+        origin=None if question.origin is None else question.origin.decode("latin-1"),
+    )
+
+
+def _objection(answer: object) -> str | None:
+    """What is wrong with an answer; None when it can be used."""
+    if not isinstance(answer, Principal):
+        return f"it answered with a {type(answer).__name__}"
+    subject = answer.subject
+    if subject is not None and not (
+        isinstance(subject, str) and 0 < len(subject) <= _MAX_SUBJECT and subject.isprintable()
+    ):
+        return "its subject is not 1 to 256 printable characters"
+    if not all(
+        isinstance(name, str) and _METADATA_NAME.fullmatch(name) and isinstance(value, str)
+        for name, value in answer.metadata.items()
+    ):
+        return "its metadata has a name or a value that cannot be sent"
+    end = answer.expires_at
+    if end is not None and (
+        not isinstance(end, int | float) or isinstance(end, bool) or not math.isfinite(end)
+    ):
+        return "its expires_at is no number of seconds"
+    return None

@@ -1,0 +1,1 @@
+"""Where keys and their usage are kept."""

@@ -1,0 +1,617 @@
+"""The keeper: the ring as the store has it, the store's silences noticed, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.keys.key import Key, Secret
+from proxy.keys.lifecycle import NotPossible, resumed, revoked, rotated, suspended
+from proxy.keys.ring import KeyRing
+from proxy.stores import keeper as keeper_module
+from proxy.stores.keeper import ANSWER_WITHIN, POLL_EVERY, SILENT_FOR, StoreKeeper
+from proxy.stores.store import Change, Changes, NoSuchKey, StoreUnavailable, Usage
+from proxy.stores.worker import Worker
+from tests.unit.loop import in_virtual_time
+from tests.unit.sessions.scene import WALL, Log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+PLACE = "sqlite:/here.db"
+GRACE = 30.0
+AWAY = StoreUnavailable(PLACE, "is locked by another process", "end what keeps it locked")
+
+
+def key(id: str, **fields: Any) -> Key:
+    return Key(id, f"name of {id}", (Secret(id.encode()),), **fields)
+
+
+ONE, TWO = key("one"), key("two")
+
+
+class Store:
+    """Keys in a list, changed by whoever likes, away or silent when told so."""
+
+    def __init__(self, *keys: Key) -> None:
+        self.kept = {key.id: key for key in keys}
+        self.journal: list[Change] = []
+        self.complete_next = False
+        self.failure: BaseException | None = None
+        self.usages: list[Usage] = []
+        self.closed = 0
+        # Set unless the store hangs.
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        # Whether a call waits for that.
+        self.hangs = False
+        self.threads: set[str] = set()
+
+    def _answers(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        if not self.goes_on.is_set():
+            self.hangs = True
+            self.goes_on.wait()
+            self.hangs = False
+        if self.failure is not None:
+            raise self.failure
+
+    def put(self, id: str, after: Key | None, by: str = "cli:ops") -> None:
+        """Changes a key, as another process does."""
+        if after is None:
+            del self.kept[id]
+        else:
+            self.kept[id] = after
+        self.journal.append(Change(id, after, by))
+
+    def changes(self, since: int | None) -> Changes | None:
+        self._answers()
+        revision = len(self.journal)
+        if since is None or self.complete_next:
+            self.complete_next = False
+            return Changes(revision, [Change(k.id, k, "?") for k in self.kept.values()], True)
+        if since == revision:
+            return None
+        return Changes(revision, self.journal[since:], False)
+
+    def add(self, keys: Sequence[Key], *, by: str) -> None:
+        self._answers()
+        for each in keys:
+            self.put(each.id, each, by)
+
+    def change(self, id: str, edit: Callable[[Key], Key], *, by: str) -> Key:
+        self._answers()
+        if id not in self.kept:
+            raise NoSuchKey(id)
+        after = edit(self.kept[id])
+        self.put(id, after, by)
+        return after
+
+    def delete(self, id: str, *, by: str) -> Key:
+        self._answers()
+        before = self.kept[id]
+        self.put(id, None, by)
+        return before
+
+    def record(self, rows: Iterable[Usage]) -> None:
+        self._answers()
+        self.usages.extend(rows)
+
+    def usage(self, *, since: float, key_id: str | None = None) -> list[Usage]:
+        self._answers()
+        return [row for row in self.usages if row.hour >= since and key_id in {None, row.key_id}]
+
+    def last_used(self) -> dict[str, float]:
+        self._answers()
+        return {row.key_id: row.last_used_at for row in self.usages if row.last_used_at}
+
+    def close(self) -> None:
+        self._answers()
+        self.closed += 1
+
+
+class Rig:
+    """A keeper beside its store, on a clock that waits for nothing but the store's thread."""
+
+    def __init__(self, *keys: Key, fixed: Sequence[Key] = (), grace: float = GRACE) -> None:
+        self.store = Store(*keys)
+        self.log = Log()
+        self.ring = KeyRing(fixed)
+        self.changed: list[set[str]] = []
+        self.keeper: StoreKeeper
+        self.began = 0.0
+        # Calls that the thread has not answered.
+        self.calls = 0
+        self._grace = grace
+        self._opening: BaseException | None = None
+
+    def cannot_open(self, failure: BaseException) -> None:
+        self._opening = failure
+
+    def _opened(self) -> Store:
+        if self._opening is not None:
+            raise self._opening
+        return self.store
+
+    def wall(self) -> float:
+        return WALL + asyncio.get_running_loop().time() - self.began
+
+    def tells(self, story: Callable[[], Awaitable[None]], *, started: bool = True) -> None:
+        """Runs a story with the keeper in it, and sees that nothing is left of it."""
+        rig = self
+
+        class CountedWorker(Worker):
+            def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+                rig.calls += 1
+                future = super().call(function)
+                future.add_done_callback(rig._answered)
+                return future
+
+        async def whole() -> None:
+            loop = asyncio.get_running_loop()
+            self.began = loop.time()
+            self.keeper = StoreKeeper(
+                PLACE,
+                self._opened,
+                self.ring,
+                grace=self._grace,
+                on_change=lambda ids: self.changed.append(set(ids)),
+                wall=self.wall,
+                log=self.log,
+                loop=loop,
+            )
+            try:
+                if started:
+                    await self.keeper.start()
+                    self.changed.clear()
+                await story()
+            finally:
+                self.store.failure = None
+                self.store.goes_on.set()
+                await self.keeper.close()
+                assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(keeper_module, "Worker", CountedWorker)
+            in_virtual_time(whole(), lambda: self.calls > 0 and not self.store.hangs)
+
+    def _answered(self, _future: asyncio.Future[Any]) -> None:
+        self.calls -= 1
+
+    def hang(self) -> None:
+        """The store's next call does not come back, until `goes_on`."""
+        self.store.goes_on.clear()
+
+    def goes_on(self) -> None:
+        self.store.hangs = False
+        self.store.goes_on.set()
+
+    @property
+    def events(self) -> list[str]:
+        return [event for _, event, _ in self.log.lines]
+
+    def heard(self) -> list[set[str]]:
+        """What `on_change` was given since it was last asked."""
+        heard, self.changed = [ids for ids in self.changed if ids], []
+        return heard
+
+
+async def a_while() -> None:
+    """Time for one look at the store."""
+    await asyncio.sleep(POLL_EVERY * 1.5)
+
+
+# Beginning and end ---------------------------------------------------------------------------
+
+
+def test_keys_are_known_when_the_keeper_has_started() -> None:
+    rig = Rig(ONE, TWO)
+
+    async def story() -> None:
+        assert {each.id for each in rig.ring} == {"one", "two"}
+        assert rig.ring.find(b"one") == ONE
+        assert (rig.keeper.up, rig.keeper.fresh, rig.keeper.place) == (True, True, PLACE)
+        # Keys that were there before are no news.
+        assert rig.events == ["store_up"]
+        assert rig.log.events("store_up") == [{"store": PLACE}]
+
+    rig.tells(story)
+
+
+def test_no_call_of_a_store_blocks_the_loop() -> None:
+    rig = Rig()
+
+    async def story() -> None:
+        await rig.keeper.add([ONE], by="cli:ops")
+        await rig.keeper.delete("one", by="cli:ops")
+
+    rig.tells(story)
+    assert rig.store.threads == {"store"}
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_nothing_is_left_of_a_closed_keeper(started: bool) -> None:
+    before = threading.active_count()
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        assert rig.keeper.up is started
+
+    rig.tells(story, started=started)
+    assert rig.store.closed == int(started)
+    for thread in threading.enumerate():
+        if thread.name == "store":
+            thread.join(5)
+    assert threading.active_count() == before
+
+
+def test_store_that_cannot_be_opened_stops_the_start() -> None:
+    rig = Rig()
+    rig.cannot_open(AWAY)
+
+    async def story() -> None:
+        with pytest.raises(StoreUnavailable, match=PLACE):
+            await rig.keeper.start()
+        assert not rig.keeper.up
+        assert not rig.keeper.fresh
+
+    rig.tells(story, started=False)
+    assert rig.store.closed == 0
+    assert rig.events == []
+
+
+def test_store_that_was_opened_and_cannot_be_read_is_closed() -> None:
+    rig = Rig()
+    rig.store.failure = AWAY
+
+    async def story() -> None:
+        with pytest.raises(StoreUnavailable):
+            await rig.keeper.start()
+
+    rig.tells(story, started=False)
+    assert rig.store.closed == 1
+
+
+def test_keeper_of_a_store_that_hangs_can_be_closed() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.hang()
+        await a_while()
+        before = asyncio.get_running_loop().time()
+        await rig.keeper.close()
+        assert asyncio.get_running_loop().time() - before <= SILENT_FOR + 0.01
+
+    rig.tells(story)
+
+
+# Changes -------------------------------------------------------------------------------------
+
+
+def test_change_of_another_process_is_known_after_one_look() -> None:
+    rig = Rig(ONE, TWO)
+
+    async def story() -> None:
+        after = revoked(ONE, WALL)
+        rig.store.put("one", after, "cli:ada")
+        rig.store.put("three", key("three"), "admin:root")
+        await a_while()
+        assert rig.ring.get("one") == after
+        assert rig.ring.find(b"three") == key("three")
+        assert rig.heard() == [{"one", "three"}]
+        assert rig.log.lines[1:] == [
+            ("info", "key_revoked", {"key_id": "one", "key_name": "name of one", "by": "cli:ada"}),
+            (
+                "info",
+                "key_created",
+                {"key_id": "three", "key_name": "name of three", "by": "admin:root"},
+            ),
+        ]
+        await a_while()
+        assert rig.heard() == []
+        assert len(rig.log.lines) == 3
+
+    rig.tells(story)
+
+
+@pytest.mark.parametrize(
+    ("edit", "event"),
+    [
+        (lambda before: revoked(before, WALL), "key_revoked"),
+        (lambda before: suspended(before, WALL), "key_suspended"),
+        (lambda before: rotated(before, b"new", WALL, 60), "key_rotated"),
+        (lambda before: replace(before, name="other"), "key_updated"),
+    ],
+)
+def test_own_change_is_known_at_once(edit: Callable[[Key], Key], event: str) -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        began = asyncio.get_running_loop().time()
+        after = await rig.keeper.change("one", edit, by="admin:ada")
+        assert after == edit(ONE) == rig.ring.get("one")
+        assert asyncio.get_running_loop().time() == began
+        assert rig.heard() == [{"one"}]
+        assert rig.events == ["store_up", event]
+        (line,) = rig.log.events(event)
+        assert (line["key_id"], line["by"]) == ("one", "admin:ada")
+        await a_while()
+        assert rig.events == ["store_up", event]
+
+    rig.tells(story)
+
+
+def test_keys_are_added_and_deleted_at_once() -> None:
+    rig = Rig()
+
+    async def story() -> None:
+        await rig.keeper.add([ONE, TWO], by="admin:ada")
+        assert rig.ring.find(b"two") == TWO
+        assert rig.heard() == [{"one", "two"}]
+        assert await rig.keeper.delete("one", by="admin:bob") == ONE
+        assert rig.ring.find(b"one") is None
+        assert rig.heard() == [{"one"}]
+        assert rig.events == ["store_up", "key_created", "key_created", "key_deleted"]
+        assert rig.log.events("key_deleted")[0]["by"] == "admin:bob"
+
+    rig.tells(story)
+
+
+def test_change_that_is_not_possible_changes_nothing() -> None:
+    rig = Rig(revoked(ONE, WALL))
+
+    async def story() -> None:
+        with pytest.raises(NotPossible):
+            await rig.keeper.change("one", resumed, by="admin:ada")
+        with pytest.raises(NoSuchKey):
+            await rig.keeper.change("none", resumed, by="admin:ada")
+        assert rig.heard() == []
+        assert rig.events == ["store_up"]
+        assert rig.keeper.up
+
+    rig.tells(story)
+
+
+def test_change_that_changes_nothing_is_no_news() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        await rig.keeper.change("one", resumed, by="admin:ada")
+        assert rig.heard() == []
+        assert rig.events == ["store_up"]
+
+    rig.tells(story)
+
+
+def test_store_that_was_replaced_is_taken_whole() -> None:
+    rig = Rig(ONE, TWO, fixed=[key("fixed")])
+
+    async def story() -> None:
+        rig.store.kept = {"two": revoked(TWO, WALL), "three": key("three")}
+        rig.store.complete_next = True
+        await a_while()
+        assert {each.id for each in rig.ring} == {"fixed", "two", "three"}
+        assert rig.heard() == [{"one", "two", "three"}]
+        assert sorted(rig.events[1:]) == ["key_created", "key_deleted", "key_revoked"]
+        # Who deleted it, such an answer cannot say.
+        assert rig.log.events("key_deleted")[0]["by"] == "unknown"
+
+    rig.tells(story)
+
+
+def test_usage_is_kept_and_told() -> None:
+    rig = Rig(ONE)
+    rows = [
+        Usage("one", 3600, 1, 2.0, (3, 4), (5, 6), 7.0),
+        Usage("two", 7200, 1, 2.0, (3, 4), (5, 6)),
+    ]
+
+    async def story() -> None:
+        await rig.keeper.record(rows)
+        assert await rig.keeper.usage(since=0) == rows
+        assert await rig.keeper.usage(since=0, key_id="two") == rows[1:]
+        assert await rig.keeper.usage(since=7200) == rows[1:]
+        assert await rig.keeper.last_used() == {"one": 7.0}
+
+    rig.tells(story)
+
+
+# Ends that time brings -----------------------------------------------------------------------
+
+
+def test_key_that_ends_by_itself_is_told_of_in_time() -> None:
+    rig = Rig(key("one", expires_at=WALL + 10), TWO, fixed=[key("f", expires_at=WALL + 20)])
+    rig.ring.schedule(WALL)
+
+    async def story() -> None:
+        await asyncio.sleep(9.9)
+        assert rig.heard() == []
+        await asyncio.sleep(POLL_EVERY + 0.1)
+        assert rig.heard() == [{"one"}]
+        await asyncio.sleep(10)
+        assert rig.heard() == [{"f"}]
+        await asyncio.sleep(100)
+        assert rig.heard() == []
+        # No change was made, so none is logged.
+        assert rig.events == ["store_up"]
+
+    rig.tells(story)
+
+
+def test_overlap_of_a_rotation_ends_by_itself() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        await rig.keeper.change("one", lambda k: rotated(k, b"new", WALL, 5), by="x")
+        assert rig.heard() == [{"one"}]
+        await asyncio.sleep(4.9)
+        assert rig.heard() == []
+        await asyncio.sleep(0.1 + POLL_EVERY)
+        assert rig.heard() == [{"one"}]
+
+    rig.tells(story)
+
+
+def test_keys_end_by_themselves_while_the_store_is_away() -> None:
+    rig = Rig(key("one", expires_at=WALL + 10))
+
+    async def story() -> None:
+        rig.store.failure = AWAY
+        await asyncio.sleep(10 + POLL_EVERY)
+        assert rig.heard() == [{"one"}]
+
+    rig.tells(story)
+
+
+@pytest.mark.parametrize("moment", [0.29, 0.3, 0.31, 0.45, 0.59, 0.61])
+def test_end_is_not_lost_when_all_keys_are_read_anew(moment: float) -> None:
+    rig = Rig(key("one", expires_at=WALL + moment))
+
+    async def story() -> None:
+        for _ in range(8):
+            rig.store.complete_next = True
+            await asyncio.sleep(0.1)
+        await a_while()
+        assert rig.heard() == [{"one"}]
+
+    rig.tells(story)
+
+
+# A store that is away ------------------------------------------------------------------------
+
+
+def test_store_that_went_away_and_came_back_is_logged_once_each() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.store.failure = AWAY
+        await asyncio.sleep(5)
+        assert not rig.keeper.up
+        assert rig.ring.get("one") == ONE
+        rig.store.put("two", TWO)
+        rig.store.failure = None
+        await asyncio.sleep(5)
+        assert rig.keeper.up
+        assert rig.ring.get("two") == TWO
+        assert rig.events == ["store_up", "store_down", "store_up", "key_created"]
+        level, _, fields = rig.log.lines[1]
+        assert (level, fields) == (
+            "error",
+            {"store": PLACE, "cause": str(AWAY), "grace_s": GRACE},
+        )
+
+    rig.tells(story)
+
+
+def test_change_is_refused_while_the_store_is_away() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.store.failure = AWAY
+        questions: list[Awaitable[Any]] = [
+            rig.keeper.add([TWO], by="x"),
+            rig.keeper.change("one", resumed, by="x"),
+            rig.keeper.delete("one", by="x"),
+            rig.keeper.record([]),
+            rig.keeper.usage(since=0),
+            rig.keeper.last_used(),
+        ]
+        for question in questions:
+            with pytest.raises(StoreUnavailable, match="is locked"):
+                await question
+        assert rig.events == ["store_up", "store_down"]
+
+    rig.tells(story)
+
+
+def test_keys_are_good_for_the_grace_and_no_longer() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.store.failure = AWAY
+        await asyncio.sleep(GRACE - 1)
+        assert (rig.keeper.up, rig.keeper.fresh) == (False, True)
+        await asyncio.sleep(1 + 2 * POLL_EVERY)
+        assert (rig.keeper.up, rig.keeper.fresh) == (False, False)
+        rig.store.failure = None
+        await a_while()
+        assert (rig.keeper.up, rig.keeper.fresh) == (True, True)
+
+    rig.tells(story)
+
+
+def test_without_grace_keys_are_good_while_the_store_answers() -> None:
+    rig = Rig(ONE, grace=0)
+
+    async def story() -> None:
+        await asyncio.sleep(10)
+        assert rig.keeper.fresh
+        rig.store.failure = AWAY
+        await asyncio.sleep(2 * POLL_EVERY + 0.1)
+        assert not rig.keeper.fresh
+
+    rig.tells(story)
+
+
+def test_unforeseen_failure_is_logged_and_looked_past() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.store.failure = RuntimeError("a fault of ours")
+        await a_while()
+        rig.store.failure = None
+        rig.store.put("two", TWO)
+        await a_while()
+        assert rig.ring.get("two") == TWO
+        (line,) = rig.log.events("internal_error")
+        assert isinstance(line["failure"], RuntimeError)
+
+    rig.tells(story)
+
+
+def test_silent_store_is_away_after_a_while_and_back_when_it_answers() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.hang()
+        await asyncio.sleep(SILENT_FOR - 0.01)
+        assert rig.keeper.up
+        await asyncio.sleep(2 * POLL_EVERY)
+        assert (rig.keeper.up, rig.keeper.fresh) == (False, True)
+        (line,) = rig.log.events("store_down")
+        assert line["cause"] == "it does not answer"
+        await asyncio.sleep(GRACE)
+        assert not rig.keeper.fresh
+        rig.goes_on()
+        await a_while()
+        assert (rig.keeper.up, rig.keeper.fresh) == (True, True)
+        assert rig.events == ["store_up", "store_down", "store_up"]
+
+    rig.tells(story)
+
+
+def test_nobody_waits_long_for_a_store_that_hangs() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.hang()
+        loop = asyncio.get_running_loop()
+        for question in (
+            rig.keeper.change("one", lambda k: revoked(k, WALL), by="x"),
+            rig.keeper.last_used(),
+        ):
+            began = loop.time()
+            with pytest.raises(StoreUnavailable, match=f"{PLACE} does not answer; see whether"):
+                await question
+            assert loop.time() - began == pytest.approx(ANSWER_WITHIN)
+        # What was asked for happens when the store goes on, and is heard of.
+        rig.goes_on()
+        await asyncio.sleep(1)
+        assert rig.heard() == [{"one"}]
+        assert rig.log.events("key_revoked")
+
+    rig.tells(story)
