@@ -15,14 +15,19 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from proxy import errors
 from proxy.admin.desk import AdminDesk
 from proxy.admin.listener import AdminListener
-from proxy.auth.authenticator import Authenticator
-from proxy.auth.key_verifier import KeyVerifier
-from proxy.auth.ways import ways_of
+from proxy.callers import Callers
 from proxy.deadlines import Deadlines
 from proxy.gateway.admission import Admission
-from proxy.gateway.front import House
+from proxy.gateway.front import FrontDoor
+from proxy.gateway.house import House
 from proxy.gateway.plain import PlainHttp
-from proxy.identity.tickets import TicketOffice
+from proxy.gateway.services import (
+    RENEW_PATH,
+    TICKET_PATH,
+    ClientServices,
+    RenewalService,
+    TicketService,
+)
 from proxy.keys.made import fixed
 from proxy.keys.ring import KeyRing
 from proxy.listeners import address_of, affordable, certificate_end, listen, server_context
@@ -43,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from proxy.config.model import Config
+    from proxy.gateway.plain import Service
+    from proxy.handshake.client import Address
     from proxy.logs import Logger
 
 # Seconds from the signal until what is left is aborted.
@@ -76,7 +83,7 @@ class Gateway:
         self._loop = loop
         ledger = Ledger(loop.time, time.time)
         self.registry = Registry(Closing(loop), ledger)
-        self.sweeper = Sweeper(self.registry, loop)
+        self.sweeper = Sweeper(self.registry, time.time, loop)
         self.ring = KeyRing(map(fixed, config.keys))
         self.ring.schedule(time.time())
         routes = RouteTable.of(config)
@@ -92,24 +99,22 @@ class Gateway:
             loop=loop,
         )
         self.bookkeeper = Bookkeeper(self.registry, ledger, self.keeper, log)
-        keys = KeyVerifier(self.ring, self.keeper)
-        self.tickets = TicketOffice(
+        self.callers = Callers(
+            config,
             self.keeper,
             self.ring,
-            keys,
-            secret=lambda: "wst_" + secrets.token_urlsafe(24),
+            ticket=_new_ticket,
             wall=time.time,
+            log=log,
+            loop=loop,
         )
-        authenticator = Authenticator(
-            {route.name: ways_of(config.carriers_of(route)) for route in config.routes},
-            keys,
-            tickets=self.tickets,
+        self.revocation = Revocation(
+            self.registry, self.callers.keys, partial(_binds, routes), time.time
         )
-        self.revocation = Revocation(self.registry, keys, partial(_binds, routes), time.time)
         self._resolver = Resolver(loop.time)
         self.admission = Admission(
             routes=routes,
-            authenticator=authenticator,
+            authenticator=self.callers.authenticator,
             dialer=Dialer(routes, self._resolver, deadlines, loop),
             registry=self.registry,
             trusted_proxies=config.trusted_proxies,
@@ -127,7 +132,8 @@ class Gateway:
             plain=PlainHttp(
                 health_path=config.health_path,
                 ready=self.ready,
-                door=lambda: self.house.door(),  # noqa: PLW0108 - the house is made with this
+                services=self._services(routes),
+                door=self.door,
                 head_size=config.limits.head_size,
             ),
             head_size=config.limits.head_size,
@@ -144,6 +150,14 @@ class Gateway:
         self._public: asyncio.Server | None = None
         self._looking: asyncio.Task[None] | None = None
 
+    def door(self, peer: Address | None = None) -> FrontDoor:
+        """A protocol for a connection just accepted.
+
+        Args:
+            peer: its client, where the socket's own peer is a balancer; else None.
+        """
+        return FrontDoor(self.house, peer)
+
     def ready(self) -> bool:
         """Whether new sessions are welcome."""
         return self.keeper.up and not self.admission.draining
@@ -158,11 +172,12 @@ class Gateway:
         config = self._config
         await self.keeper.start()
         self.bookkeeper.start()
+        self.callers.start()
         if self._admin is not None:
             await self._admin.start()
         self._public = await listen(
             config.listen,
-            self.house.door,
+            self.door,
             name="listen",
             tls=self._tls,
             handshake_timeout=config.timeouts.handshake,
@@ -204,6 +219,7 @@ class Gateway:
         if self._looking is not None:
             self._looking.cancel()
         await self._resolver.close()
+        await self.callers.close()
         if self._admin is not None:
             await self._admin.close()
         for _ in range(_LAST_TURNS):  # The loop has yet to report the aborted sockets as lost.
@@ -231,6 +247,38 @@ class Gateway:
                 self._log.warning(
                     "upstream_down", route=route.name, upstream=str(target), cause=cause
                 )
+
+    def _services(self, routes: RouteTable) -> dict[bytes, Service]:
+        """What clients may ask for over plain HTTP, where any route takes tickets or tokens."""
+        config = self._config
+        ticketed = [
+            route
+            for route in routes
+            if any(
+                carrier.kind == "ticket"
+                for settings in config.routes
+                if settings.name == route.name
+                for carrier in config.carriers_of(settings)
+            )
+        ]
+        if not ticketed and config.jwt is None:
+            return {}
+        shared = ClientServices(
+            routes=routes,
+            ticketed=ticketed,
+            buyers=self.callers.buyers,
+            secure=self._tls is not None,
+            trusted_proxies=config.trusted_proxies,
+            address_header=config.client_address_header.lower().encode("ascii"),
+            new_id=self.admission.new_id,
+            wall=time.time,
+            log=self._log,
+        )
+        renewal = RenewalService(shared, self.registry)
+        if not ticketed:
+            return {RENEW_PATH: renewal}
+        ticket = TicketService(shared, self.callers.tickets, config.tickets.ttl)
+        return {TICKET_PATH: ticket, RENEW_PATH: renewal}
 
     def _admin_listener(self) -> AdminListener | None:
         config = self._config
@@ -286,6 +334,11 @@ def _unguessable_ids() -> Callable[[], str]:
         return drawn.pop()
 
     return next_id
+
+
+def _new_ticket() -> str:
+    """The text of a ticket: 192 random bits."""
+    return "wst_" + secrets.token_urlsafe(24)
 
 
 def _binds(routes: RouteTable, name: str) -> bool:

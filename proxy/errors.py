@@ -22,6 +22,7 @@ NORMAL = 1000
 GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
 POLICY_VIOLATION = 1008
+MESSAGE_TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
@@ -80,6 +81,7 @@ REFUSALS = _by_code(
         RefusalRow("no_route", 404, "There is nothing at this path"),
         RefusalRow("method_not_allowed", 405, "Only GET can open a WebSocket"),
         RefusalRow("head_timeout", 408, "The request head did not arrive in time"),
+        RefusalRow("first_message_timeout", 408, "The first message did not come in time"),
         RefusalRow("target_too_long", 414, "The request target is too long"),
         RefusalRow("upgrade_required", 426, "This path speaks WebSocket"),
         RefusalRow("upgrade_stripped", 426, "The Upgrade header was lost on the way here"),

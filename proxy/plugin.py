@@ -81,6 +81,4 @@ class Refusal:
     detail: str = ""
 
 
-Plugin: TypeAlias = Callable[
-    [HandshakeRequest, str | None], Awaitable[Principal | Refusal | None]
-]
+Plugin: TypeAlias = Callable[[HandshakeRequest, str | None], Awaitable[Principal | Refusal | None]]

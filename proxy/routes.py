@@ -38,6 +38,7 @@ class Route:
     allow: tuple[Network, ...] | None
     deny: tuple[Network, ...]
     compression: bool
+    subprotocols: tuple[bytes, ...]
     timeouts: Timeouts
 
     @classmethod
@@ -61,6 +62,7 @@ class Route:
             allow=route.addresses.allow,
             deny=route.addresses.deny,
             compression=route.compression == "passthrough",
+            subprotocols=tuple(name.encode() for name in route.subprotocols),
             timeouts=config.timeouts_of(route),
         )
 

@@ -119,13 +119,8 @@ class Authenticator:
             Refused: with any code of steps 5 and 6 that needs no counting.
             NotAtOnce: `authenticate_slowly` is to be asked.
         """
-        found = self._found(question)
         try:
-            if found is None:
-                if self._plugins is not None:
-                    raise NotAtOnce
-                raise Refused("key_missing", _MISSING)
-            return self.verify(found, question)
+            return self.verify(self._found(question), question)
         except Refused as refused:
             raise self._challenged(refused, question) from None
 
@@ -140,13 +135,17 @@ class Authenticator:
         except Refused as refused:
             raise self._challenged(refused, question) from None
 
-    def verify(self, found: Found, question: Question) -> Principal:
-        """Checks one credential, wherever it was found.
+    def verify(self, found: Found | None, question: Question) -> Principal:
+        """Checks one credential, wherever it was found, or that none is needed.
 
         Raises:
             Refused: without a challenge.
             NotAtOnce: `verify_slowly` is to be asked.
         """
+        if found is None:
+            if self._plugins is None:
+                raise Refused("key_missing", _MISSING)
+            raise NotAtOnce
         credential = found.credential
         if found.kind == "ticket":
             raise NotAtOnce

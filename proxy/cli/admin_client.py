@@ -134,10 +134,8 @@ def _unauthorized(place: AdminPlace) -> str:
 
 def _told(problem: Mapping[str, Any], status: int) -> str:
     """What a problem+json (RFC 9457) says, in one line."""
-    said = " ".join(
-        str(problem[member]) for member in ("title", "detail") if problem.get(member)
-    ).replace("\n", " ")
-    return said or f"the gateway answers {status}"
+    said = [str(problem[member]) for member in ("title", "detail") if problem.get(member)]
+    return " ".join(": ".join(said).split()) or f"the gateway answers {status}"
 
 
 def _reason(error: Exception) -> str:
@@ -146,7 +144,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "this account may not open it"
     if isinstance(error, ssl.SSLCertVerificationError):
-        said = error.verify_message if error.verify_code else str(error.args[-1])
+        said = error.verify_message
         return f"its certificate is not trusted ({said}); name its CA with --admin-ca FILE"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or 'unknown reason'}); does it speak https?"
@@ -198,8 +196,9 @@ class _TlsConnection(http.client.HTTPSConnection):
         super().connect()
         shown = self.sock.getpeercert(binary_form=True)
         if self._certificate is not None and shown != self._certificate:
-            raise ssl.SSLCertVerificationError(
-                "it is not the one that `admin.tls.certificate` names"
+            raise NoAnswer(
+                "its certificate is not the one that `admin.tls.certificate` names; restart or"
+                " reload the gateway, or name the listener with --admin"
             )
 
 

@@ -133,11 +133,10 @@ def read(
 
 
 def _option(path: str) -> str:
-    for field, option in _OPTIONS.items():
-        if path == field or path.startswith((f"{field}.", f"{field}[")):
-            rest = path.removeprefix(field).lstrip(".")
-            return option if not rest or rest.startswith("[") else f"{option} {rest}:"
-    return path
+    """The option that the fault of a field belongs to."""
+    field = next(field for field in _OPTIONS if path.startswith(field))
+    entry = path.removeprefix(field).lstrip(".")
+    return f"{_OPTIONS[field]} {entry}:" if entry[:1] not in {"", "["} else _OPTIONS[field]
 
 
 def _data(given: Given, now: float, before: dict[str, Any] | None) -> dict[str, Any]:

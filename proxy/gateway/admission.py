@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.auth.presented import Presented
+from proxy.auth.browser_carriers import must_offer_ours
+from proxy.auth.presented import Found
 from proxy.auth.question import Question
-from proxy.errors import ACCEPTED, CLIENT_GONE, UPSTREAM_REFUSED, Refused
+from proxy.errors import ACCEPTED, Refused
+from proxy.gateway.account import Account
+from proxy.gateway.request import HandshakeRequest
 from proxy.handshake.answer import check_switch
-from proxy.handshake.client import client_of, text_of
+from proxy.handshake.client import client_of
 from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
 from proxy.handshake.request import check_handshake, host_of
 from proxy.handshake.target import split_target
 from proxy.keys.principal import NOBODY
 from proxy.relay.scanner import Scanner
-from proxy.routes import NO_ROUTE
 from proxy.sessions.live import LiveSession
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.auth.authenticator import Authenticator
     from proxy.deadlines import Deadlines
     from proxy.handshake.client import Address, Client, Network
     from proxy.handshake.head import AnswerHead, RequestHead
+    from proxy.keys.key import Key
     from proxy.keys.principal import Principal
     from proxy.logs import Logger
+    from proxy.relay.first_message_rule import FirstMessageRule
     from proxy.routes import Route, RouteTable
     from proxy.sessions.registry import Registry
     from proxy.upstream.dialer import Caller, Dial, Dialer
@@ -37,34 +39,12 @@ if TYPE_CHECKING:
 _SUBPROTOCOL: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
 
+OFFER_OURS: Final = (
+    "Offer the subprotocol 'wskeeper' too: a browser drops a connection whose answer selects none "
+    "of what it offered."
+)
+
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-
-
-@dataclass(slots=True)
-class HandshakeRequest:
-    """A request head under judgement.
-
-    Args:
-        id: of the request, and of the session it may become.
-        began: when its connection or its first byte came, on the loop's clock.
-        head: as parsed.
-        client: who sent it.
-    """
-
-    id: str
-    began: float
-    head: RequestHead
-    client: Client
-    # Set by the steps of `Admission.judge`.
-    path: bytes = b""
-    query: bytes = b""
-    route: Route | None = None
-    origin: bytes | None = None
-    principal: Principal | None = None
-    # The authenticator's revision then.
-    judged_at: int = -1
-    # Who has a place taken for it; until a session takes them over, or `Admission.release`.
-    holders: tuple[Hashable, ...] = ()
 
 
 class Admission:
@@ -101,10 +81,7 @@ class Admission:
         self.registry = registry
         self.draining = False
         self.total_connections = total_connections
-        # Refusals by (route, limit) that a limit caused.
-        self.limited: Counter[tuple[str, str]] = Counter()
-        # What would have been refused where `auth: report_only`, by (route, code).
-        self.would_refuse: Counter[tuple[str, str]] = Counter()
+        self.account = Account(registry, log)
         self.routes = routes
         self._authenticator = authenticator
         self._dialer = dialer
@@ -132,7 +109,7 @@ class Admission:
         return HandshakeRequest(self._id_for(head, client), began, head, client)
 
     def judge(self, request: HandshakeRequest) -> None:
-        """Steps 2 to 6, none of which waits for anything; fills `request` in as it goes.
+        """Steps 2 to 4, which need no secret; fills `request` in as it goes.
 
         Raises:
             Refused: with the step's code. No upstream has heard of the request.
@@ -149,23 +126,70 @@ class Admission:
         origins = head.headers.all(b"origin")
         # Two of them together are no origin that any list holds.
         request.origin = b", ".join(origins).lower() if origins else None
+
+    def awaits(self, request: HandshakeRequest) -> FirstMessageRule | None:
+        """What the client is to say first, if it may and its request says nothing.
+
+        Raises:
+            Refused: `key_ambiguous`.
+        """
+        route = _route_of(request)
+        if route.auth != "required":
+            return None
+        return self._authenticator.awaits(self._question(request, route))
+
+    def identify(self, request: HandshakeRequest, said: bytes | None = None) -> None:
+        """Steps 5 and 6: who is calling, and whether this caller may in.
+
+        Args:
+            said: the credential of a first message; None looks in the request.
+
+        Raises:
+            Refused: with the step's code.
+            NotAtOnce: `identify_slowly` is to be asked.
+        """
+        route = _route_of(request)
+        if route.auth == "none":
+            request.principal = NOBODY
+            return
         request.judged_at = self._authenticator.revision
-        request.principal = principal = self._principal(request, route)
-        if principal.key is not None:
-            request.holders = (principal.key.id,)
-            self.registry.occupancy.take(request.holders)
+        question = self._question(request, route)
+        try:
+            if said is None:
+                principal = self._authenticator.authenticate(question)
+            else:
+                principal = self._authenticator.verify(Found(said, "key"), question)
+            self._admit(request, principal)
+        except Refused as refused:
+            self._let_in_all_the_same(request, refused)
+
+    async def identify_slowly(self, request: HandshakeRequest, said: bytes | None = None) -> None:
+        """Steps 5 and 6 where they have to wait for something.
+
+        Raises:
+            Refused: with the step's code.
+        """
+        question = self._question(request, _route_of(request))
+        request.judged_at = self._authenticator.revision
+        try:
+            if said is None:
+                principal = await self._authenticator.authenticate_slowly(question)
+            else:
+                principal = await self._authenticator.verify_slowly(Found(said, "key"), question)
+            self._admit(request, principal)
+        except Refused as refused:
+            self._let_in_all_the_same(request, refused)
 
     def dial(self, request: HandshakeRequest, caller: Caller) -> Dial:
         """Step 7: asks the upstream; `caller` hears its answer, whatever it is."""
-        route, principal = request.route, request.principal
-        assert route is not None
+        route, principal = _route_of(request), request.principal
         assert principal is not None
         stripping = self._authenticator.stripping(route.name)
         handshake = upstream_head(
             request.head,
             route.upstream_target(request.path, stripping.query(request.query)),
             client=request.client,
-            credential_headers=stripping.headers(Presented(request.head.headers, request.query)),
+            credential_headers=stripping.headers(request.presented),
             cookie=stripping.cookie,
             compression=route.compression,
             ours=(
@@ -185,8 +209,7 @@ class Admission:
             Refused: `upstream_invalid`, or what meanwhile became of the key: from here to the
                 session's registration nothing else runs, so no revocation slips in between.
         """
-        route, principal, headers = request.route, request.principal, request.head.headers
-        assert route is not None
+        route, principal, headers = _route_of(request), request.principal, request.head.headers
         assert principal is not None
         if route.auth == "required" and request.judged_at != self._authenticator.revision:
             self._authenticator.check_again(principal, self._question(request, route))
@@ -201,6 +224,8 @@ class Admission:
             subprotocols=subprotocols,
             extensions=offered_extensions(headers) if offers else (),
         )
+        if _SUBPROTOCOL not in chosen and must_offer_ours(headers):
+            raise Refused("bad_request", OFFER_OURS)
         if request.id in self.registry:  # A trusted proxy used one id for two requests.
             request.id = self._new_id()
         to_upstream, to_client = totals.traffic
@@ -236,25 +261,35 @@ class Admission:
 
     # Who is calling ----------------------------------------------------------------------------
 
-    def _principal(self, request: HandshakeRequest, route: Route) -> Principal:
-        """Steps 5 and 6, as far as the route asks for them."""
-        if route.auth == "none":
-            return NOBODY
-        try:
-            principal = self._authenticator.authenticate(self._question(request, route))
-            self._check_key_capacity(principal, route)
-        except Refused as refused:
-            if route.auth != "report_only":
-                raise
-            self.would_refuse[route.name, refused.code] += 1
-            self._log.info("would_refuse", **_described(request, "", ""), code=refused.code)
-            return NOBODY
-        return principal
+    def _admit(self, request: HandshakeRequest, principal: Principal) -> None:
+        """Takes the caller's places, if there are any left."""
+        route = _route_of(request)
+        if must_offer_ours(request.head.headers) and not offered_subprotocols(request.head.headers):
+            raise Refused("bad_request", OFFER_OURS)
+        key = principal.key
+        if key is not None:
+            self._check_key_capacity(key, route)
+            request.holders = (key.id,)
+            self.registry.occupancy.take(request.holders)
+        if principal.session is not None and principal.session not in self.registry:
+            request.id = principal.session
+        request.principal = principal
+
+    def _let_in_all_the_same(self, request: HandshakeRequest, refused: Refused) -> None:
+        """Lets nobody in as somebody, where the route only reports.
+
+        Raises:
+            Refused: it does refuse.
+        """
+        if _route_of(request).auth != "report_only":
+            raise refused
+        self.account.note_would_refuse(refused, request)
+        request.principal = NOBODY
 
     def _question(self, request: HandshakeRequest, route: Route) -> Question:
         return Question(
             request.id,
-            Presented(request.head.headers, request.query),
+            request.presented,
             request.path,
             route.name,
             request.origin,
@@ -262,12 +297,10 @@ class Admission:
             self._wall(),
         )
 
-    def _check_key_capacity(self, principal: Principal, route: Route) -> None:
-        key = principal.key
-        assert key is not None
+    def _check_key_capacity(self, key: Key, route: Route) -> None:
         limit = key.limits.connections
         if limit is not None and self.registry.occupancy.of(key.id) >= limit:
-            self.note_limit(
+            self.account.note_limit(
                 route.name, "connections", limit, set_in=f"keys.{key.name}.limits.connections"
             )
             raise Refused(
@@ -275,47 +308,7 @@ class Admission:
                 "Your key has as many connections as it may; close one of them first.",
             )
 
-    # The account -------------------------------------------------------------------------------
-
-    def note_refusal(
-        self, refused: Refused, request: HandshakeRequest | None, *, client: str, id: str
-    ) -> None:
-        """Counts and logs a refusal of ours; `client` and `id` stand in where no head was read."""
-        fields = _described(request, client, id)
-        self.registry.totals[fields["route"]].outcomes[refused.code] += 1
-        if refused.cause is not None:
-            fields["cause"] = refused.cause
-        tell = getattr(self._log, refused.row.level)
-        tell("handshake_refused", **fields, status=refused.row.status, code=refused.code)
-
-    def note_upstream_refusal(self, request: HandshakeRequest, status: int) -> None:
-        """Counts and logs a refusal of the upstream's."""
-        fields = _described(request, "", request.id)
-        self.registry.totals[fields["route"]].outcomes[UPSTREAM_REFUSED] += 1
-        self._log.info("handshake_refused", **fields, status=status, code=UPSTREAM_REFUSED)
-
-    def note_client_gone(self, request: HandshakeRequest | None, *, client: str, id: str) -> None:
-        """Counts and logs a client that left before its answer."""
-        fields = _described(request, client, id)
-        self.registry.totals[fields["route"]].outcomes[CLIENT_GONE] += 1
-        self._log.debug("handshake_refused", **fields, code=CLIENT_GONE)
-
-    def note_failure(
-        self, failure: BaseException, request: HandshakeRequest | None, *, client: str, id: str
-    ) -> None:
-        """Logs a fault of ours with its traceback."""
-        self._log.error("internal_error", **_described(request, client, id), failure=failure)
-
-    def note_limit(self, route: str, limit: str, value: int, *, set_in: str | None = None) -> None:
-        """Counts and logs that a limit was met.
-
-        Args:
-            set_in: where it stands; None for the top level.
-        """
-        self.limited[route, limit] += 1
-        self._log.warning(
-            "limited", route=route, limit=limit, value=value, set_in=set_in or f"limits.{limit}"
-        )
+    # -------------------------------------------------------------------------------------------
 
     def new_id(self) -> str:
         """An id for a request whose head could not be read."""
@@ -335,22 +328,14 @@ class Admission:
             raise Refused("draining", "The gateway is going away; connect again.")
         limit = self.total_connections
         if limit is not None and len(self.registry) + len(self._dialer) >= limit:
-            self.note_limit(route.name, "total_connections", limit)
+            self.account.note_limit(route.name, "total_connections", limit)
             raise Refused(
                 "gateway_connections",
                 "The gateway serves as many connections as it may; try again later.",
             )
 
 
-def _described(request: HandshakeRequest | None, client: str, id: str) -> dict[str, str]:
-    """The fields that every log line about a request begins with."""
-    if request is None:
-        return {"request_id": id, "route": NO_ROUTE, "client": client}
-    route, principal = request.route, request.principal
-    fields = {"request_id": request.id, "route": NO_ROUTE if route is None else route.name}
-    if principal is not None and principal.key is not None:
-        fields["key_id"] = principal.key.id
-    fields["client"] = text_of(request.client.address)
-    if principal is not None and route is not None:
-        fields["upstream"] = route.upstream
-    return fields
+def _route_of(request: HandshakeRequest) -> Route:
+    route = request.route
+    assert route is not None
+    return route

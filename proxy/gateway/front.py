@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
+from proxy.auth.question import NotAtOnce
 from proxy.errors import UPSTREAM_REFUSED, Refused, close_code_for
+from proxy.gateway.early import EarlyData
+from proxy.gateway.first_message import FirstMessageDoor
 from proxy.gateway.lingering import LINGER, Lingering
-from proxy.handshake.client import peer_address
+from proxy.handshake.client import peer_address, text_of
 from proxy.handshake.collect import HeadCollector
 from proxy.handshake.forward import OUR_SUBPROTOCOL
 from proxy.handshake.head import Malformed, RequestHead, TooManyHeaders, parse_request
@@ -22,74 +25,16 @@ from proxy.relay.frames import close_frame
 from proxy.relay.session import Side
 
 if TYPE_CHECKING:
-    from proxy.deadlines import Deadlines
-    from proxy.gateway.admission import Admission, HandshakeRequest
-    from proxy.gateway.plain import PlainHttp
+    from proxy.gateway.house import House
+    from proxy.gateway.request import HandshakeRequest
+    from proxy.handshake.client import Address
     from proxy.handshake.head import AnswerHead
+    from proxy.relay.first_message_rule import FirstMessageRule
     from proxy.sessions.live import LiveSession
     from proxy.upstream.dialer import Dial
 
-# Bytes a client may send behind its head before the upstream has answered; then it is not read.
-MAX_EARLY: Final = 64 * 1024
-
+_CROWDED: Final = "Too many clients are being identified; try again later."
 _MALFORMED: Final = "Send a well-formed HTTP/1.1 request head."
-
-
-class House:
-    """What all doors of a listener share.
-
-    Args:
-        admission: judges and dials.
-        plain: the gateway's own HTTP service.
-        head_size: bytes of a request head.
-        head_timeout: seconds for it to be complete.
-        close_timeout: seconds for a client to answer the Close of `refuse_with: close`.
-        unauthenticated: how many sockets may wait for that at a time; None is no limit.
-        secure: whether clients come over TLS.
-    """
-
-    def __init__(
-        self,
-        *,
-        admission: Admission,
-        plain: PlainHttp,
-        head_size: int,
-        head_timeout: float,
-        close_timeout: float,
-        unauthenticated: int | None,
-        secure: bool,
-        deadlines: Deadlines,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.admission = admission
-        self.plain = plain
-        self.head_size = head_size
-        self.close_timeout = close_timeout
-        self.unauthenticated = unauthenticated
-        self.secure = secure
-        self.loop = loop
-        # Connections whose head is not complete.
-        self.waiting = deadlines.lasting(head_timeout)
-        # Sockets that hear their refusal in a Close frame.
-        self.closing = 0
-        # Transports that were answered and are not gone yet.
-        self.lingering: set[asyncio.Transport] = set()
-        # Doors whose upstream is being dialled.
-        self.opening: set[FrontDoor] = set()
-
-    def door(self) -> FrontDoor:
-        """A protocol for a connection just accepted."""
-        return FrontDoor(self)
-
-    async def close(self) -> None:
-        """Ends what has not become a session: silent connections, handshakes, answered sockets."""
-        for door in self.waiting.clear():
-            door.overdue()
-        for opening in list(self.opening):
-            opening.give_up()
-        for transport in list(self.lingering):
-            transport.abort()
-        await self.plain.close()
 
 
 class FrontDoor(asyncio.Protocol):
@@ -102,23 +47,28 @@ class FrontDoor(asyncio.Protocol):
         "_dial",
         "_early",
         "_house",
-        "_paused",
         "_request",
+        "_source",
         "_transport",
+        "_verdict",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, peer: Address | None = None) -> None:
         self._house = house
+        # Of the client, where the socket's own is that of a balancer; else None.
+        self._source = peer
         self._collector: HeadCollector | None = HeadCollector(house.head_size)
+        # Set while it is being found out who is calling.
+        self._verdict: asyncio.Task[None] | None = None
         # Set while the upstream is dialled.
         self._dial: Dial | None = None
         self._request: HandshakeRequest | None = None
         # Set while the body of the upstream's refusal is read.
         self._answer_head: AnswerHead | None = None
-        self._early = b""
-        self._paused = False
+        # Made when something comes before there is an upstream.
+        self._early: EarlyData | None = None
         self._began = 0.0
 
     # The socket --------------------------------------------------------------------------------
@@ -171,51 +121,104 @@ class FrontDoor(asyncio.Protocol):
 
     def _hold(self, data: bytes) -> None:
         """Keeps early data for the upstream, in bounds."""
-        self._early += data
-        if len(self._early) > MAX_EARLY and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._early is None:
+            self._early = EarlyData(self._transport)
+        self._early.add(data)
 
     def _client_left(self) -> None:
-        if self._dial is not None:
+        if self._request is not None:
             self.give_up()
         elif self._collector is not None:
             begun = self._collector.begun
             self._leave()
             if begun:
                 admission = self._house.admission
-                admission.note_client_gone(None, client=self._peer(), id=admission.new_id())
+                admission.account.note_client_gone(
+                    None, client=text_of(self._peer()), id=admission.new_id()
+                )
 
-    def _peer(self) -> str:
-        return str(peer_address(self._transport.get_extra_info("peername")))
+    def _peer(self) -> Address:
+        if self._source is not None:
+            return self._source
+        return peer_address(self._transport.get_extra_info("peername"))
 
     # The request -------------------------------------------------------------------------------
 
     def _on_head(self, raw: bytes, rest: bytes) -> None:
         house = self._house
+        admission = house.admission
         request = None
         try:
             head = _parse(raw)
             if house.plain.serves(head):
-                house.plain.take(self._transport, head, raw, rest)
+                house.plain.take(self._transport, head, raw, rest, self._source)
                 return
-            request = house.admission.receive(
-                head,
-                peer_address(self._transport.get_extra_info("peername")),
-                secure=house.secure,
-                began=self._began,
-            )
-            house.admission.judge(request)
-            self._dial = house.admission.dial(request, self)
+            request = admission.receive(head, self._peer(), secure=house.secure, began=self._began)
+            admission.judge(request)
+            rule = admission.awaits(request)
+            if rule is not None:
+                self._hear_first_message(request, rule, rest)
+                return
+            if rest:
+                self._hold(rest)
+            admission.identify(request)
+            self._call_upstream(request)
+        except NotAtOnce:
+            assert request is not None
+            self._look_caller_up(request)
         except Refused as refused:
             self._refuse(refused, request)
-            return
         except Exception as failure:  # noqa: BLE001 - an unknown failure is a refusal
             self._fail(failure, request)
+
+    def _hear_first_message(
+        self, request: HandshakeRequest, rule: FirstMessageRule, rest: bytes
+    ) -> None:
+        """Lets a client in that is to say who it is."""
+        assert request.route is not None
+        if not self._house.admits_unproven(request.route):
+            raise Refused("gateway_connections", _CROWDED)
+        FirstMessageDoor(self._house, request, rule, self._transport).begin(rest)
+
+    def _look_caller_up(self, request: HandshakeRequest) -> None:
+        """Waits for who is calling."""
+        house = self._house
+        assert request.route is not None
+        if not house.admits_unproven(request.route):
+            self._refuse(Refused("gateway_connections", _CROWDED), request)
             return
-        self._early = rest
-        self._request = request
+        house.unproven += 1
         house.opening.add(self)
+        self._request = request
+        self._verdict = house.loop.create_task(
+            house.admission.identify_slowly(request), name="identify"
+        )
+        self._verdict.add_done_callback(self._looked_up)
+
+    def _looked_up(self, verdict: asyncio.Task[None]) -> None:
+        """It is known who is calling, or nobody waits for it any more."""
+        house, request = self._house, self._request
+        house.unproven -= 1
+        self._verdict = None
+        if request is None:
+            return
+        self._request = None
+        house.opening.discard(self)
+        failure = verdict.exception()
+        if isinstance(failure, Refused):
+            self._refuse(failure, request)
+        elif failure is not None:
+            self._fail(failure, request)
+        else:
+            try:
+                self._call_upstream(request)
+            except Exception as fault:  # noqa: BLE001 - an unknown failure is a refusal
+                self._fail(fault, request)
+
+    def _call_upstream(self, request: HandshakeRequest) -> None:
+        self._dial = self._house.admission.dial(request, self)
+        self._request = request
+        self._house.opening.add(self)
 
     # The upstream ------------------------------------------------------------------------------
 
@@ -259,21 +262,25 @@ class FrontDoor(asyncio.Protocol):
         assert request is not None
         self._dial_over()
         self._house.admission.release(request)
-        self._house.admission.note_upstream_refusal(request, answer.status)
+        self._house.admission.account.note_upstream_refusal(request, answer.status)
         if self._refuses_with_close(request):
             self._close_with(close_code_for(answer.status), UPSTREAM_REFUSED, request)
         else:
             self._answer(relaying(answer, body, request_id=request.id))
 
     def give_up(self) -> None:
-        """The client is gone, or the gateway is, before the upstream has answered."""
-        dial, request = self._dial, self._request
-        assert dial is not None
+        """The client is gone, or the gateway is, before there was an answer."""
+        request = self._request
         assert request is not None
+        verdict, dial = self._verdict, self._dial
         self._dial_over()
-        dial.cancel()
-        self._house.admission.release(request)
-        self._house.admission.note_client_gone(request, client="", id=request.id)
+        if dial is not None:
+            dial.cancel()
+        if verdict is not None:
+            verdict.cancel()
+        admission = self._house.admission
+        admission.release(request)
+        admission.account.note_client_gone(request, client="", id=request.id)
         self._transport.abort()
 
     def _dial_over(self) -> None:
@@ -293,18 +300,18 @@ class FrontDoor(asyncio.Protocol):
         session.begin(transport, dial.transport)
         if dial.behind:
             session.legs[Side.UPSTREAM].data_received(dial.behind)
-        if self._early:  # To whoever has the socket now: what came behind may have ended it all.
+        if self._early is not None:
+            # To whoever has the socket now: what came behind may have ended it all.
             receiver = cast("asyncio.Protocol", transport.get_protocol())
-            receiver.data_received(self._early)
-        if self._paused:
-            transport.resume_reading()
+            receiver.data_received(self._early.taken())
+            self._early.resume()
 
     # Saying no ---------------------------------------------------------------------------------
 
     def _fail(self, failure: BaseException, request: HandshakeRequest | None) -> None:
         admission = self._house.admission
         name = request.id if request is not None else admission.new_id()
-        admission.note_failure(failure, request, client=self._peer(), id=name)
+        admission.account.note_failure(failure, request, client=text_of(self._peer()), id=name)
         self._refuse(Refused("internal_error", "The gateway failed; its log says how."), request)
 
     def _refuse(self, refused: Refused, request: HandshakeRequest | None) -> None:
@@ -312,7 +319,7 @@ class FrontDoor(asyncio.Protocol):
         name = request.id if request is not None else admission.new_id()
         if request is not None:
             admission.release(request)
-        admission.note_refusal(refused, request, client=self._peer(), id=name)
+        admission.account.note_refusal(refused, request, client=text_of(self._peer()), id=name)
         if request is not None and self._refuses_with_close(request):
             self._close_with(close_code_for(refused.row.status), refused.code, request)
         else:
@@ -330,10 +337,7 @@ class FrontDoor(asyncio.Protocol):
             check_handshake(request.head)
         except Refused:
             return False
-        if house.unauthenticated is not None and house.closing >= house.unauthenticated:
-            house.admission.note_limit(route.name, "unauthenticated", house.unauthenticated)
-            return False
-        return True
+        return house.admits_unproven(route)
 
     def _answer(self, answer: bytes) -> None:
         """Writes the only answer this connection gets."""
@@ -350,11 +354,11 @@ class FrontDoor(asyncio.Protocol):
             return
         transport.write(accepting_to_refuse(request.head.headers, request_id=request.id))
         transport.write(close_frame(code, reason))
-        house.closing += 1
+        house.unproven += 1
         house.lingering.add(transport)
 
         def gone() -> None:
-            house.closing -= 1
+            house.unproven -= 1
             house.lingering.discard(transport)
 
         Lingering(transport, seconds=house.close_timeout, gone=gone, until_close=True)

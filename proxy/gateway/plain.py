@@ -10,19 +10,37 @@ version for this; tests/integration/test_plain_http.py fails loudly when it chan
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.errors import Refused
+from proxy.handshake.client import LOCAL, peer_address
 from proxy.handshake.reply import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxy.gateway.front import FrontDoor
+    from proxy.handshake.client import Address
     from proxy.handshake.head import RequestHead
+
+
+class Service(Protocol):
+    """Something that is answered over plain HTTP."""
+
+    async def answer(
+        self, request: web.BaseRequest, head: RequestHead, peer: Address
+    ) -> web.Response:
+        """Answers one request.
+
+        Args:
+            request: its body is still to be read.
+            head: as the front door parsed it.
+            peer: who sent it.
+        """
+
 
 # Bytes of a next request that wait for the answer to this one; then nothing more is read.
 MAX_EARLY: Final = 64 * 1024
@@ -40,7 +58,8 @@ class PlainHttp:
     Args:
         health_path: answers 200, or 503 when `ready` says no; None switches it off.
         ready: whether new sessions are welcome.
-        door: makes a front door.
+        services: what answers at each further path.
+        door: makes a front door, for a client whose address is not the socket's peer or None.
     """
 
     def __init__(
@@ -48,21 +67,30 @@ class PlainHttp:
         *,
         health_path: str | None,
         ready: Callable[[], bool],
-        door: Callable[[], FrontDoor],
+        services: Mapping[bytes, Service],
+        door: Callable[[Address | None], FrontDoor],
         head_size: int,
     ) -> None:
         self._health_path = None if health_path is None else health_path.encode("ascii")
         self._ready = ready
+        self._services = services
         self.door = door
         self._head_size = head_size
         self._server = web.Server(self._handle)
 
     def serves(self, head: RequestHead) -> bool:
         """Whether a request is for one of these services."""
-        return head.target == self._health_path and b"upgrade" not in head.headers
+        if b"upgrade" in head.headers:
+            return False
+        return head.target == self._health_path or head.target in self._services
 
     def take(
-        self, transport: asyncio.Transport, head: RequestHead, raw: bytes, rest: bytes
+        self,
+        transport: asyncio.Transport,
+        head: RequestHead,
+        raw: bytes,
+        rest: bytes,
+        source: Address | None,
     ) -> None:
         """Hands a connection to aiohttp for one request.
 
@@ -71,11 +99,12 @@ class PlainHttp:
             head: the request's, parsed.
             raw: its head as it came.
             rest: what arrived behind it.
+            source: the client's address, where it is not the socket's peer; else None.
         """
         takes_body = b"transfer-encoding" in head.headers or (
             head.headers.all(b"content-length") not in ([], [b"0"])
         )
-        handler = _Handler(self, self._server, self._head_size, takes_body=takes_body)
+        handler = _Handler(self, self._server, self._head_size, head, source, takes_body)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(raw)
@@ -87,6 +116,11 @@ class PlainHttp:
         await self._server.shutdown(timeout=1.0)
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
+        handler = request.protocol
+        assert isinstance(handler, _Handler)
+        service = self._services.get(handler.head.target)
+        if service is not None:
+            return await service.answer(request, handler.head, handler.peer())
         if request.method not in {"GET", "HEAD"}:
             return _refusal(
                 Refused("method_not_allowed", "Ask with GET or HEAD.", (("Allow", "GET, HEAD"),))
@@ -113,10 +147,16 @@ def _refusal(refused: Refused) -> web.Response:
 class _Handler(RequestHandler):
     """One request in aiohttp's hands; what comes behind it belongs to the next one."""
 
-    __slots__ = ("_answered", "_next", "_plain", "_server", "_takes_body")
+    __slots__ = ("_answered", "_next", "_plain", "_server", "_source", "_takes_body", "head")
 
     def __init__(
-        self, plain: PlainHttp, server: web.Server, head_size: int, *, takes_body: bool
+        self,
+        plain: PlainHttp,
+        server: web.Server,
+        head_size: int,
+        head: RequestHead,
+        source: Address | None,
+        takes_body: bool,  # noqa: FBT001 - made in one place
     ) -> None:
         super().__init__(
             server,
@@ -128,11 +168,19 @@ class _Handler(RequestHandler):
         )
         self._plain = plain
         self._server = server
+        self.head = head
+        self._source = source
         self._takes_body = takes_body
         # What arrived behind the request; it waits for the answer.
         self._next = b""
         # Set once the answer is written and the connection is to be kept.
         self._answered = False
+
+    def peer(self) -> Address:
+        """The address of whoever sent the request: a client, or a proxy in front of it."""
+        if self._source is not None or self.transport is None:
+            return self._source or LOCAL
+        return peer_address(self.transport.get_extra_info("peername"))
 
     def data_received(self, data: bytes) -> None:
         if self._takes_body or not self._request_count:
@@ -166,7 +214,7 @@ class _Handler(RequestHandler):
         self.force_close()
         self._server.connection_lost(self, None)
         transport.resume_reading()
-        self._plain.door().resume(transport, self._next)
+        self._plain.door(self._source).resume(transport, self._next)
 
     def handle_error(
         self,

@@ -26,6 +26,8 @@ _FIELD: Final = re.compile(rb"^(" + TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*)\r\
 # Far above what browsers and proxies send (20-40); bounds the work a head can cause.
 MAX_HEADERS: Final = 256
 
+_OFFERS: Final = frozenset({b"sec-websocket-protocol", b"sec-websocket-extensions"})
+
 
 class Malformed(ValueError):
     """A head that breaks the grammar; says nothing of what it held."""
@@ -117,6 +119,17 @@ class RequestHead(NamedTuple):
     target: bytes
     minor: int
     headers: Headers
+
+    def reoffering(self, subprotocol: bytes | None) -> RequestHead:
+        """The same request with one subprotocol offered, or none, and no extension."""
+        kept = [
+            b"%b: %b\r\n" % (name, value)
+            for name, lower, value in self.headers.lines
+            if lower not in _OFFERS
+        ]
+        if subprotocol is not None:
+            kept.append(b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol)
+        return self._replace(headers=Headers(b"".join(kept)))
 
 
 class AnswerHead(NamedTuple):

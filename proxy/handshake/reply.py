@@ -112,6 +112,17 @@ def accepting_to_refuse(headers: Headers, *, request_id: str) -> bytes:
     offered = headers.tokens(b"sec-websocket-protocol")
     harmless = [name for name in offered if not name.lower().startswith(OUR_SUBPROTOCOL + b".")]
     selected = OUR_SUBPROTOCOL if OUR_SUBPROTOCOL in offered else next(iter(harmless), None)
+    return accepting(headers, request_id=request_id, subprotocol=selected)
+
+
+def accepting(headers: Headers, *, request_id: str, subprotocol: bytes | None) -> bytes:
+    """A 101 of the gateway's own (RFC 6455 section 4.2.2), without extensions.
+
+    Args:
+        headers: of the handshake.
+        request_id: of the request.
+        subprotocol: what is selected; None for none.
+    """
     key = headers.one(b"sec-websocket-key") or b""
     lines = [
         b"HTTP/1.1 101 Switching Protocols",
@@ -119,7 +130,7 @@ def accepting_to_refuse(headers: Headers, *, request_id: str) -> bytes:
         b"Connection: Upgrade",
         b"Sec-WebSocket-Accept: " + accept_for(key),
     ]
-    if selected is not None:
-        lines.append(b"Sec-WebSocket-Protocol: " + selected)
+    if subprotocol is not None:
+        lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
     lines.append(b"X-Request-Id: %b\r\n\r\n" % request_id.encode())
     return b"\r\n".join(lines)

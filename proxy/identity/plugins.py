@@ -82,7 +82,7 @@ class PluginDesk:
             except TimeoutError:
                 self._log.error("plugin_failed", plugin=name, request_id=request.id, cause="slow")
                 raise Refused("plugin_refused", _REFUSED) from None
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - whatever it is, nobody gets in by it
                 self._log.error(
                     "plugin_failed", plugin=name, request_id=request.id, failure=failure
                 )

@@ -31,7 +31,7 @@ class Drawer(Protocol):
         """Keeps a ticket; False when its holder has `quota` of them already."""
 
     async def take_ticket(self, digest: bytes) -> str | None:
-        """Removes a ticket and returns its text; None when there is none, or it is past its time."""
+        """Removes a ticket and returns its text; None when there is none that is still good."""
 
 
 class TicketOffice:

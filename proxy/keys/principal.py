@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.keys.key import header_line, identity_headers, metadata_headers
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.keys.key import Key
+
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Principal(NamedTuple):
@@ -24,6 +28,7 @@ class Principal(NamedTuple):
         until: when the credential itself ends, in seconds since the epoch; None for as long as
             its key lives.
         session: the id that its session is to have; None for that of its request.
+        metadata: what a token or a plugin says of the caller; a key's is the key's.
     """
 
     auth: str
@@ -33,6 +38,7 @@ class Principal(NamedTuple):
     subject: str | None = None
     until: float | None = None
     session: str | None = None
+    metadata: Mapping[str, str] = NOTHING
 
     @property
     def key_id(self) -> str | None:
@@ -64,6 +70,7 @@ def bearer_of(
         (header_line("Auth", auth), *_subject_headers(subject), *metadata_headers(metadata)),
         subject,
         until,
+        metadata=metadata,
     )
 
 

@@ -96,7 +96,7 @@ class GatewayCollector(Collector):
             "Handshakes admitted by auth: report_only, by the code that would have refused them.",
             labels=("route", "outcome"),
         )
-        for (route, code), count in sorted(self._admission.would_refuse.items()):
+        for (route, code), count in sorted(self._admission.account.would_refuse.items()):
             would.add_metric((route, code), count)
         yield would
         yield self._histogram(
@@ -112,7 +112,7 @@ class GatewayCollector(Collector):
         limited = CounterMetricFamily(
             "wskeeper_limited", "How often a limit was met.", labels=("route", "limit")
         )
-        for (route, limit), count in sorted(self._admission.limited.items()):
+        for (route, limit), count in sorted(self._admission.account.limited.items()):
             limited.add_metric((route, limit), count)
         yield limited
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from proxy.errors import POLICY_VIOLATION, PROTOCOL_ERROR
+from proxy.errors import MESSAGE_TOO_BIG, POLICY_VIOLATION, PROTOCOL_ERROR
 from proxy.relay.frames import (
     CONTROL_BIT,
     FIN,
@@ -21,9 +21,6 @@ from proxy.relay.frames import (
     Opcode,
 )
 from proxy.relay.scanner import MAX_FRAMES, Extensions, Scanner, Traffic
-
-MESSAGE_TOO_BIG: Final = 1009
-
 
 # Decisions -----------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ class LiveSession:
         "route",
         "settled",
         "state",
+        "until",
         "upstream",
         "write_timeout",
     )
@@ -106,6 +107,8 @@ class LiveSession:
         self._loop = loop
         # On the loop's clock.
         self.opened_at = loop.time()
+        # When its credential ends, in seconds since the epoch; None for never.
+        self.until = principal.until
         # What of it is in the ledger of usage; None while nothing is.
         self.settled: Settled | None = None
         self._deadlines = deadlines

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import CLIENT_STALLED, UPSTREAM_STALLED
+from proxy.errors import CLIENT_STALLED, TOKEN_EXPIRED, UPSTREAM_STALLED
 from proxy.relay.session import Side
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from proxy.sessions.leg import Leg
     from proxy.sessions.live import LiveSession
@@ -21,10 +22,18 @@ _STALLED: Final = {Side.CLIENT: CLIENT_STALLED, Side.UPSTREAM: UPSTREAM_STALLED}
 
 
 class Sweeper:
-    """Ends sessions one of whose legs accepts nothing for `timeouts.write`."""
+    """Ends sessions whose credential is past its end, or one of whose legs has stalled.
 
-    def __init__(self, registry: Registry, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        registry: of live sessions.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self, registry: Registry, wall: Callable[[], float], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._registry = registry
+        self._wall = wall
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         # Seconds by which the last look came late: how long the loop was busy.
@@ -55,7 +64,11 @@ class Sweeper:
         Args:
             now: seconds on the loop's clock.
         """
+        wall = self._wall()
         for session in self._registry:
+            if session.until is not None and session.until <= wall:
+                session.end(TOKEN_EXPIRED)
+                continue
             if session.write_timeout is None:
                 continue
             for leg in session.legs:

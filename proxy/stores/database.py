@@ -28,8 +28,10 @@ class _Opened(NamedTuple):
     # Which file it is (device, inode), and its size and times when it was found in order.
     file: tuple[int, int]
     state: tuple[int, int, int]
-    # Which file its log is; None when there is none.
-    log: tuple[int, int] | None
+    # Its log, and which file that is; None when there is none.
+    log: Path
+    log_file: tuple[int, int] | None
+    shared_memory: Path
     # Which store it is, and its revision in the main file alone.
     identity: bytes
     revision: int
@@ -121,14 +123,20 @@ class Database:
             seen = self.path.stat()
         except FileNotFoundError:
             raise StoreUnavailable(self.place, "is gone", "put it back") from None
-        if self._opened is not None and self._opened.file != _file(seen):
-            self._retire()
-        if self._opened is None:
-            self._opened = self._open()
-        elif self._suspect or self._opened.state != _state(seen):
-            self._opened = self._reopened(self._opened)
+        opened = self._opened
+        if opened is not None and not self._is_where_it_was(opened, seen):
+            self._retire(opened)
+            opened = None
+        if opened is None:
+            self._opened = opened = self._open()
+        elif self._suspect or opened.state != _state(seen):
+            self._opened = opened = self._reopened(opened)
         self._suspect = False
-        return self._opened.connection
+        return opened.connection
+
+    def _is_where_it_was(self, opened: _Opened, seen: os.stat_result) -> bool:
+        """Whether the file and its log are those that were opened, not others in their places."""
+        return opened.file == _file(seen) and opened.log_file == _file_at(opened.log)
 
     def _reopened(self, before: _Opened) -> _Opened:
         """A new connection: the pages that the one before has read may no longer be there.
@@ -136,47 +144,50 @@ class Database:
         The one before is closed last: without it, SQLite would write the log over whatever the
         file holds now.
         """
+        identity, revision = self._in_main_file()
+        if identity != before.identity or revision < before.revision:
+            # Another store, or an older copy, was written into the file.
+            self._retire(before)
+            return self._open()
         after = self._open()
-        if after.identity == before.identity and after.revision >= before.revision:
-            before.connection.close()
-            return after
-        # Another store, or an older copy, was written into the file.
-        after.connection.close()
-        self._retire()
-        return self._open()
+        before.connection.close()
+        return after
 
-    def _retire(self) -> None:
+    def _retire(self, opened: _Opened) -> None:
         """Lets go of a file that another has taken the place of, and of the log that was its."""
-        opened, self._opened = self._opened, None
-        assert opened is not None
+        self._opened = None
         self.replacements += 1
-        log = self._beside("-wal")
-        is_orphaned = opened.log is not None and _file_at(log) == opened.log
+        is_orphaned = opened.log_file is not None and opened.log_file == _file_at(opened.log)
         if is_orphaned:
             # Empty, it cannot be written over the new file when the connection closes.
-            os.truncate(log, 0)
+            os.truncate(opened.log, 0)
         opened.connection.close()
         if is_orphaned:
-            for path in (log, self._beside("-shm")):
-                path.unlink(missing_ok=True)
+            opened.log.unlink(missing_ok=True)
+            opened.shared_memory.unlink(missing_ok=True)
 
     def _open(self, *, create: bool = False) -> _Opened:
         found = objection(self.path)
         if found is not None:
             raise found
         seen = self.path.stat()
+        # SQLite puts its other files beside the file itself, wherever a link to it may be.
+        file = self.path.resolve()
+        log, memory = (file.with_name(file.name + ending) for ending in ("-wal", "-shm"))
         connection = connected(self.path, "mode=rw", self._patience)
         try:
             migrate(connection, self.path, create=create, migrations=self._migrations)
             self._use_log(connection)
             self._check(connection)
             identity, revision = self._in_main_file()
-            self._tighten()
+            self._tighten(self.path, log, memory)
             opened = _Opened(
                 connection,
                 _file(seen),
                 _state(seen),
-                _file_at(self._beside("-wal")),
+                log,
+                _file_at(log),
+                memory,
                 identity,
                 revision,
             )
@@ -204,28 +215,29 @@ class Database:
     def _in_main_file(self) -> tuple[bytes, int]:
         """Which store the main file is, and its revision there: the log cannot cover for it."""
         with contextlib.closing(connected(self.path, "mode=ro&immutable=1")) as main:
+            # The log is brought into the file as far as readers let it, so its first page may
+            # speak of pages that are not there yet; only this setting puts up with that.
+            main.execute("PRAGMA writable_schema = ON")
             row = main.execute("SELECT identity, revision FROM store").fetchone()
         if row is None:
             raise damaged(self.path)
         identity, revision = row
         return identity, revision
 
-    def _tighten(self) -> None:
+    def _tighten(self, *paths: Path) -> None:
         """Sees to it that nobody but the owner can read the files."""
-        self.warning = None
-        for path in (self.path, self._beside("-wal"), self._beside("-shm")):
+        exposed = False
+        for path in paths:
             try:
                 if path.stat().st_mode & _OTHERS:
                     path.chmod(0o600)
             except FileNotFoundError:
                 continue
             except OSError:
-                self.warning = f"{path} can be read by others; mend it with `chmod 600`"
-
-    def _beside(self, ending: str) -> Path:
-        # SQLite puts it beside the file itself, wherever a link to that may be.
-        file = self.path.resolve()
-        return file.with_name(file.name + ending)
+                exposed = True
+        self.warning = (
+            f"{self.path} can be read by others; mend it with `chmod 600`" if exposed else None
+        )
 
 
 @contextlib.contextmanager

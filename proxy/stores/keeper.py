@@ -115,18 +115,18 @@ class StoreKeeper:
     async def add(self, keys: Sequence[Key], *, by: str) -> None:
         """Keeps new keys, all or none; see `KeyStore.add`."""
         await self._asked(lambda store: store.add(keys, by=by))
-        await self._catch_up()
+        await self._take_over()
 
     async def change(self, id: str, edit: Callable[[Key], Key], *, by: str) -> Key:
         """Replaces a key by what `edit` makes of it; see `KeyStore.change`."""
         after = await self._asked(lambda store: store.change(id, edit, by=by))
-        await self._catch_up()
+        await self._take_over()
         return after
 
     async def delete(self, id: str, *, by: str) -> Key:
         """Forgets a key; see `KeyStore.delete`."""
         before = await self._asked(lambda store: store.delete(id, by=by))
-        await self._catch_up()
+        await self._take_over()
         return before
 
     # Usage -------------------------------------------------------------------------------------
@@ -179,6 +179,11 @@ class StoreKeeper:
         except StoreUnavailable as failure:
             self._away(str(failure))
             raise
+
+    async def _take_over(self) -> None:
+        """Takes over what was just written; should the store be gone by now, the poller will."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._catch_up()
 
     async def _catch_up(self) -> None:
         changes = await self._call(lambda store: store.changes(self._revision))

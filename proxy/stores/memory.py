@@ -51,6 +51,8 @@ class MemoryStore:
         self._forgotten = 0
         self._usage: dict[tuple[int, str], Usage] = {}
         self._last_used: dict[str, float] = {}
+        # (holder, text, until) by digest.
+        self._tickets: dict[bytes, tuple[str, str, float]] = {}
 
     def changes(self, since: int | None) -> Changes | None:
         if since == self._revision:
@@ -137,6 +139,19 @@ class MemoryStore:
 
     def last_used(self) -> Mapping[str, float]:
         return dict(self._last_used)
+
+    def keep_ticket(
+        self, digest: bytes, text: str, *, holder: str, until: float, quota: int, now: float
+    ) -> bool:
+        self._tickets = {one: kept for one, kept in self._tickets.items() if kept[2] > now}
+        if sum(kept[0] == holder for kept in self._tickets.values()) >= quota:
+            return False
+        self._tickets[digest] = (holder, text, until)
+        return True
+
+    def take_ticket(self, digest: bytes, *, now: float) -> str | None:
+        _, text, until = self._tickets.pop(digest, ("", "", 0.0))
+        return text if until > now else None
 
     def close(self) -> None:
         """There is nothing to let go of."""

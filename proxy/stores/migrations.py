@@ -114,6 +114,16 @@ _FIRST: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX usage_by_hour ON usage (hour)",
+    """
+    CREATE TABLE tickets (
+        digest BLOB PRIMARY KEY,
+        holder TEXT NOT NULL,
+        text TEXT NOT NULL,
+        until REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX tickets_by_holder ON tickets (holder)",
+    "CREATE INDEX tickets_by_end ON tickets (until)",
     "CREATE TABLE last_used (key_id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
 )
 

@@ -115,7 +115,7 @@ class SqliteStore:
             if since is not None and self._looked == (opening, version, since):
                 return None
             with transaction(connection, "BEGIN"):
-                revision, forgotten = _counters(connection)
+                revision, forgotten = self._read(_counters, connection)
                 is_other = self._replacements != self._database.replacements
                 if since is None or is_other or not forgotten <= since <= revision:
                     found = self._read(all_keys, connection)
@@ -147,7 +147,7 @@ class SqliteStore:
 
     def add(self, keys: Sequence[Key], *, by: str) -> None:
         with self._database.writing() as connection:
-            revision, _ = _counters(connection)
+            revision, _ = self._read(_counters, connection)
             with conflicts(connection, keys, are_new=True):
                 insert_keys(connection, keys, revision + 1, by)
             connection.executemany("DELETE FROM deleted WHERE id = ?", [(key.id,) for key in keys])
@@ -162,7 +162,7 @@ class SqliteStore:
                 raise ValueError("an edit cannot change the id of a key")
             if after == before:
                 return before
-            revision = _counters(connection)[0] + 1
+            revision = self._read(_counters, connection)[0] + 1
             with conflicts(connection, [after], are_new=False):
                 update_key(connection, after, revision, by)
             self._advance(connection, revision)
@@ -172,7 +172,7 @@ class SqliteStore:
     def delete(self, id: str, *, by: str) -> Key:
         with self._database.writing() as connection:
             before = self._get(connection, id)
-            revision = _counters(connection)[0] + 1
+            revision = self._read(_counters, connection)[0] + 1
             delete_key(connection, id)
             connection.execute(
                 "INSERT INTO deleted (id, revision, changed_by) VALUES (?, ?, ?)",
@@ -205,13 +205,37 @@ class SqliteStore:
                 rows = connection.execute(
                     _USAGE + "WHERE key_id = ? AND hour >= ? ORDER BY hour", (key_id, first)
                 ).fetchall()
-        return [
-            Usage(row[0], row[1], row[2], row[3], row[4:6], row[6:8], row[8]) for row in rows
-        ]
+        return [Usage(row[0], row[1], row[2], row[3], row[4:6], row[6:8], row[8]) for row in rows]
 
     def last_used(self) -> Mapping[str, float]:
         with self._database.connection() as connection:
             return dict(connection.execute("SELECT key_id, at FROM last_used").fetchall())
+
+    def keep_ticket(
+        self, digest: bytes, text: str, *, holder: str, until: float, quota: int, now: float
+    ) -> bool:
+        with self._database.writing(durable=False) as connection:
+            connection.execute("DELETE FROM tickets WHERE until <= ?", (now,))
+            ((waiting,),) = connection.execute(
+                "SELECT count(*) FROM tickets WHERE holder = ?", (holder,)
+            )
+            if waiting >= quota:
+                return False
+            connection.execute(
+                "INSERT INTO tickets (digest, holder, text, until) VALUES (?, ?, ?, ?)",
+                (digest, holder, text, until),
+            )
+        return True
+
+    def take_ticket(self, digest: bytes, *, now: float) -> str | None:
+        with self._database.writing(durable=False) as connection:
+            found = connection.execute(
+                "DELETE FROM tickets WHERE digest = ? RETURNING text, until", (digest,)
+            ).fetchone()
+        if found is None:
+            return None
+        text, until = found
+        return str(text) if until > now else None
 
     def close(self) -> None:
         self._database.close()

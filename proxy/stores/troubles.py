@@ -80,11 +80,6 @@ def objection(path: Path) -> StoreUnavailable | None:
         ),
         (path.is_dir, "is a directory", "name a file in it"),
         (
-            lambda: not _may(directory, os.X_OK),
-            f"cannot be reached by {who}",
-            f"let it enter {directory}",
-        ),
-        (
             lambda: not _may(directory, os.W_OK),
             f"lies in a directory that {who} cannot write: SQLite makes files there",
             f"let it write {directory}",
@@ -100,9 +95,15 @@ def objection(path: Path) -> StoreUnavailable | None:
             "let it: `chown` the file to the user of the gateway",
         ),
     )
+    place = f"sqlite:{path}"
     for is_so, cause, mend in checks:
-        if is_so():
-            return StoreUnavailable(f"sqlite:{path}", cause, mend)
+        try:
+            if is_so():
+                return StoreUnavailable(place, cause, mend)
+        except PermissionError:
+            return StoreUnavailable(
+                place, f"cannot be reached by {who}", f"let it enter {directory}"
+            )
     return None
 
 

@@ -267,6 +267,11 @@ def configured(
     }
     if steps[0] == "tls" and len(steps) > 1:
         document["tls"] = {"certificate": "c.pem", "private_key": "k.pem"}
+    if steps[:2] == ["admin", "tokens"] and len(steps) > 2:
+        document["admin"] = {"tokens": [{"name": "b", "role": "viewer", "sha256": "b" * 64}]}
+    if steps[0] == "jwt" and len(steps) > 1:
+        source = "jwks_file" if steps[-1] == "issuer" else "issuer"
+        document["jwt"] = {"audience": "a", source: "https://idp.example"}
     place: Any = document
     for step in steps[:-1]:
         place = place[int(step)] if step.isdigit() else place.setdefault(step, {})

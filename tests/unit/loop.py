@@ -82,8 +82,8 @@ class _Skipping(selectors.DefaultSelector):
         self._stands = stands
 
     def select(self, timeout: float | None = None) -> Any:
-        if timeout is None:
-            return super().select()
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
         while self._stands():
             ready = super().select(0.001)
             if ready:

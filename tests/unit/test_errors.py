@@ -9,30 +9,58 @@ import pytest
 
 import proxy
 from proxy import errors
-from proxy.errors import ENDINGS, OUTCOMES, REFUSALS, Ending, Refused, close_code_for
+from proxy.errors import (
+    ENDINGS,
+    OBJECTIONS,
+    OUTCOMES,
+    REFUSALS,
+    SERVICE_REFUSALS,
+    Ending,
+    Refused,
+    close_code_for,
+    closed_by_admin,
+)
 
 # The public names: status before the 101 (the contract's section 3) …
 STATUS = {
     400: {"bad_request", "bad_path", "key_ambiguous"},
-    401: {"key_missing", "key_unknown"},
-    403: {"route_forbidden", "origin_forbidden", "address_forbidden"},
+    401: {
+        "key_missing",
+        "key_unknown",
+        "key_revoked",
+        "key_expired",
+        "key_suspended",
+        "token_invalid",
+        "ticket_invalid",
+    },
+    403: {"route_forbidden", "origin_forbidden", "address_forbidden", "plugin_refused"},
     404: {"no_route"},
     405: {"method_not_allowed"},
-    408: {"head_timeout"},
+    408: {"head_timeout", "first_message_timeout"},
     414: {"target_too_long"},
     426: {"upgrade_required", "upgrade_stripped", "unsupported_version"},
+    429: {"key_connections"},
     431: {"head_too_large"},
     500: {"internal_error"},
     502: {"upstream_unreachable", "upstream_invalid"},
-    503: {"gateway_connections", "draining"},
+    503: {"gateway_connections", "store_unavailable", "draining"},
     504: {"upstream_timeout"},
 }
 # … and close codes behind it (section 5).
 CLOSE_CODES = {
     1001: {"draining", "peer_error", "client_stalled"},
     1002: {"protocol_error"},
+    1008: {"closed_by_admin", *OBJECTIONS},
     1011: {"internal_error"},
     1012: {"upstream_lost", "upstream_stalled"},
+    3000: {"token_expired"},
+}
+# What the gateway's own HTTP services refuse besides, by status.
+OF_SERVICES = {
+    404: {"session_unknown"},
+    413: {"body_too_large"},
+    422: {"body_invalid"},
+    429: {"ticket_quota"},
 }
 SAID_WITH_CLOSE = {401: 3000, 403: 3003, 404: 4404, 429: 1013, 500: 1013, 503: 1013, 599: 1013}
 
@@ -61,19 +89,26 @@ def test_every_refusal_has_its_public_status() -> None:
     }
 
 
+def test_services_refuse_with_statuses_of_their_own() -> None:
+    assert {code: row.status for code, row in SERVICE_REFUSALS.items()} == {
+        code: status for status, codes in OF_SERVICES.items() for code in codes
+    }
+    assert not set(SERVICE_REFUSALS) & set(OUTCOMES)
+
+
 def test_every_code_that_is_refused_with_is_a_row_and_every_row_is_refused_with() -> None:
-    assert refused_codes() == set(REFUSALS)
+    assert refused_codes() | set(OBJECTIONS) == {*REFUSALS, *SERVICE_REFUSALS}
 
 
-@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("code", [*REFUSALS, *SERVICE_REFUSALS])
 def test_refusal_row_is_fit_to_be_said(code: str) -> None:
-    row = REFUSALS[code]
+    row = {**REFUSALS, **SERVICE_REFUSALS}[code]
     assert row.code == code
     assert row.title[0].isupper()
     assert row.title.isascii()
     assert not row.title.endswith(".")
     assert row.level == {500: "error", 502: "warning", 504: "warning"}.get(
-        row.status, "warning" if code == "gateway_connections" else "info"
+        row.status, "warning" if code in {"gateway_connections", "store_unavailable"} else "info"
     )
     assert (row.retry_after is not None) is (row.status in {429, 503})
 
@@ -119,7 +154,8 @@ def test_every_refusal_can_be_said_with_a_close_code(code: str) -> None:
 
 
 def endings() -> dict[str, Ending]:
-    return {name: value for name, value in vars(errors).items() if isinstance(value, Ending)}
+    named = {name: value for name, value in vars(errors).items() if isinstance(value, Ending)}
+    return {**named, **OBJECTIONS}
 
 
 @pytest.mark.parametrize("name", endings())
@@ -154,3 +190,19 @@ def test_offender_is_told_1002_and_the_innocent_1001() -> None:
 def test_stalled_leg_gets_no_close_frame() -> None:
     assert errors.CLIENT_STALLED.to_client is None
     assert errors.UPSTREAM_STALLED.to_upstream is None
+
+
+def test_key_that_carries_a_session_no_more_ends_it_as_it_would_be_refused() -> None:
+    assert set(OBJECTIONS) <= set(REFUSALS)
+    for code, ending in OBJECTIONS.items():
+        assert ending.to_client == ending.to_upstream == (1008, code)
+        assert ENDINGS[code] is ending
+    with pytest.raises(TypeError):
+        OBJECTIONS["made_up"] = OBJECTIONS["key_revoked"]
+
+
+def test_operator_chooses_what_is_said_and_not_what_is_counted() -> None:
+    assert closed_by_admin() == errors.CLOSED_BY_ADMIN
+    chosen = closed_by_admin(4001, "bye")
+    assert chosen.to_client == chosen.to_upstream == (4001, "bye")
+    assert (chosen.code, chosen.reason, chosen.level) == (4001, "closed_by_admin", "info")

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from proxy.config.model import ListenerTls
 from proxy.config.values import TcpAddress, UnixAddress
-from proxy.listeners import CannotListen, address_of, listen, server_context
+from proxy.listeners import (
+    CannotListen,
+    address_of,
+    affordable,
+    certificate_end,
+    listen,
+    server_context,
+)
 from tests.harness.certificates import Certificates
+from tests.unit.sessions.scene import Log
 
 if TYPE_CHECKING:
     import ssl
@@ -219,3 +231,73 @@ def test_tls_file_that_cannot_be_used_is_told_at_once(
     ):
         with pytest.raises(OSError, match=r".+"):
             server_context(ListenerTls(certificate=certificate, private_key=private_key))
+
+
+def test_end_of_a_certificate_is_that_of_the_first_in_the_file(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ends = [datetime(2030, 1, day, tzinfo=UTC) for day in (1, 2)]
+    first, second = (
+        authority.issue_cert("localhost", not_after=end).cert_chain_pems[0].bytes() for end in ends
+    )
+    chain = tmp_path / "chain.pem"
+    for pems, end in (([first, second], ends[0]), ([second, first], ends[1]), ([first], ends[0])):
+        chain.write_bytes(b"".join(pems))
+        assert certificate_end(chain) == end.timestamp()
+
+
+# Open files ----------------------------------------------------------------------------------
+
+UNLIMITED = resource.RLIM_INFINITY
+
+
+class OpenFiles:
+    """Stands in for the process's limit of open files."""
+
+    def __init__(self, soft: int, hard: int) -> None:
+        self.limits = (soft, hard)
+
+    def getrlimit(self, _which: int) -> tuple[int, int]:
+        return self.limits
+
+    def setrlimit(self, _which: int, limits: tuple[int, int]) -> None:
+        assert limits[1] == self.limits[1]
+        assert limits[1] == UNLIMITED or limits[0] <= limits[1]
+        self.limits = limits
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted", "expected", "raised"),
+    [
+        # Enough as it is: nothing is touched.
+        (1024, 4096, 480, 480, 1024),
+        # As far as it goes: 64 for other things, two for each session.
+        (1024, 4096, 1000, 1000, 4096),
+        (1024, 4096, 10_000, 2016, 4096),
+        (1024, UNLIMITED, 10_000, 10_000, 20_064),
+        (UNLIMITED, UNLIMITED, 10_000, 10_000, UNLIMITED),
+        # Without a limit of ours, all the files there may be.
+        (1024, 4096, None, None, 4096),
+        (UNLIMITED, UNLIMITED, None, None, UNLIMITED),
+        # However few: one session.
+        (32, 32, 100, 1, 32),
+    ],
+)
+def test_connections_are_as_many_as_open_files_allow(
+    monkeypatch: pytest.MonkeyPatch,
+    soft: int,
+    hard: int,
+    wanted: int | None,
+    expected: int | None,
+    raised: int,
+) -> None:
+    files, log = OpenFiles(soft, hard), Log()
+    monkeypatch.setattr(resource, "getrlimit", files.getrlimit)
+    monkeypatch.setattr(resource, "setrlimit", files.setrlimit)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert affordable(wanted, log) == expected
+    assert files.limits == (raised, hard)
+    lines = log.events("open_files_limit")
+    assert bool(lines) is (expected != wanted)
+    for line in lines:
+        assert (line["limit"], line["total_connections"]) == (raised, expected)
+        assert str(64 + 2 * (wanted or 0)) in line["mend"]

@@ -282,3 +282,24 @@ def test_route_is_what_its_configuration_says() -> None:
     assert not built.compression
     assert (built.timeouts.close, built.timeouts.write) == (1.0, 7.0)
     assert built.upstream == "ws://127.0.0.1:9000/ws"
+
+
+def test_route_of_any_page_admits_every_origin() -> None:
+    here = ip_address("192.0.2.7")
+    client = Client(here, here, trusted=False, scheme="https")
+    for origin in (b"https://a.test", b"null", b""):
+        assert route().admits(origin, client, headers("Host: b.test"))
+
+
+def test_route_is_found_by_its_name() -> None:
+    routes = table({"name": "chat", "path": "/chat"}, {"name": "echo", "path": "/echo"})
+    found = routes.get("echo")
+    assert found is not None
+    assert found.path == b"/echo"
+    assert routes.get("other") is None
+
+
+@pytest.mark.parametrize("auth", ["required", "report_only", "none"])
+def test_route_asks_for_credentials_as_configured(auth: str) -> None:
+    assert route(auth=auth).auth == auth
+    assert route().auth == "required"

@@ -1,65 +1,81 @@
-"""Who is calling: a principal, or one of four refusals."""
+"""Who is calling: one credential out of a request, and the same answer to all unknown ones."""
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+import random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.auth.authenticator import Authenticator, Principal
+from proxy.auth.authenticator import Authenticator
 from proxy.auth.carriers import BearerCarrier, HeaderCarrier
+from proxy.auth.key_verifier import KeyVerifier
+from proxy.auth.presented import Presented
+from proxy.auth.ways import Ways
 from proxy.errors import Refused
-from proxy.keys.fixed import FixedKeys
-from proxy.routes import Route
-from tests.unit.build import config, headers
+from proxy.keys.key import Key, Secret, digest_of
+from proxy.keys.ring import KeyRing
+from proxy.keys.secret import make_secret
+from tests.unit.auth.asked import NOW, NoTickets, Trust, question
+from tests.unit.build import headers
+
+if TYPE_CHECKING:
+    from proxy.keys.principal import Principal
 
 SECRET = "CANARY-good-4f1a9c0d7e6b"
-WSK = "wsk_0123456789_abcdefghijklmnopqrstuvwxyz012345ABCDEF"
-CONFIG = config(
-    {"name": "chat", "path": "/chat"},
-    {"name": "other", "path": "/other"},
-    {"name": "both", "path": "/both"},
-    {"name": "closed", "path": "/closed"},
-    keys=[
-        {"name": "legacy", "secret": SECRET, "routes": ["chat", "both"]},
-        {"name": "made", "sha256": hashlib.sha256(WSK.encode()).hexdigest()},
-    ],
-)
-ROUTES = {route.name: Route.of(CONFIG, route) for route in CONFIG.routes}
+MADE = make_secret(random.Random(1).randrange)
+WSK = MADE.text
 HEADER, BEARER = HeaderCarrier(b"X-Api-Key"), BearerCarrier()
-AUTHENTICATOR = Authenticator(
-    FixedKeys(CONFIG.keys),
-    # "closed" is missing: nobody has said how it may be entered.
-    {"chat": [HEADER], "other": [HEADER], "both": [HEADER, BEARER]},
+CHALLENGE = 'ApiKey realm="wskeeper", header="X-Api-Key"'
+
+
+def key(id: str, secret: str, **fields: Any) -> Key:
+    return Key(id, id, (Secret(digest_of(secret.encode())),), **fields)
+
+
+def authenticator(*keys: Key, **trust: bool) -> Authenticator:
+    ring = KeyRing()
+    ring.replace_stored(keys)
+    return Authenticator(
+        # "closed" is missing: nobody has said how it may be entered.
+        {
+            "chat": Ways((HEADER,), None),
+            "other": Ways((HEADER,), None),
+            "both": Ways((HEADER, BEARER), None),
+        },
+        KeyVerifier(ring, Trust(**trust)),
+        tickets=NoTickets(),
+    )
+
+
+AUTHENTICATOR = authenticator(
+    key("legacy", SECRET, routes=frozenset({"chat", "both"})), key(MADE.id, WSK)
 )
 
 
 def principal(*lines: str | bytes, route: str = "chat") -> Principal:
-    return AUTHENTICATOR.authenticate(headers(*lines), ROUTES[route])
+    return AUTHENTICATOR.authenticate(question(*lines, route=route))
 
 
-def refusal(*lines: str | bytes, route: str = "chat") -> Refused:
+def refusal(*lines: str | bytes, route: str = "chat", by: Authenticator = AUTHENTICATOR) -> Refused:
     with pytest.raises(Refused) as caught:
-        principal(*lines, route=route)
+        by.authenticate(question(*lines, route=route))
     return caught.value
 
 
 def test_known_key_opens_its_route() -> None:
-    assert principal(f"X-Api-Key: {SECRET}").key.name == "legacy"
-    assert principal(f"X-Api-Key: {WSK}").key.name == "made"
-    assert principal(f"X-Api-Key: \t{SECRET} ").key.name == "legacy"
+    assert principal(f"X-Api-Key: {SECRET}").key_name == "legacy"
+    assert principal(f"X-Api-Key: {WSK}").key_id == MADE.id
+    assert principal(f"X-Api-Key: \t{SECRET} ").key_name == "legacy"
 
 
 @pytest.mark.parametrize("lines", [(), ("X-Api-Key:",), ("X-Api-Key: \t ",)])
 def test_missing_key_is_told_where_to_put_one(lines: tuple[str, ...]) -> None:
     refused = refusal(*lines, route="both")
     assert refused.code == "key_missing"
-    assert dict(refused.headers) == {
-        "WWW-Authenticate": 'ApiKey realm="wskeeper", header="X-Api-Key", Bearer realm="wskeeper"'
-    }
+    assert dict(refused.headers) == {"WWW-Authenticate": CHALLENGE + ', Bearer realm="wskeeper"'}
 
 
 @pytest.mark.parametrize(
@@ -73,9 +89,10 @@ def test_missing_key_is_told_where_to_put_one(lines: tuple[str, ...]) -> None:
         f"x {SECRET}",
         f"{SECRET}, {SECRET}",
         f"{WSK}{SECRET}",
-        WSK[:-1] + "E",
+        WSK[:-1],
+        WSK.swapcase(),
         "wsk_",
-        hashlib.sha256(SECRET.encode()).hexdigest(),
+        digest_of(SECRET.encode()).hex(),
         "a" * 8192,
         b"\xff\xfe\x80",
     ],
@@ -84,11 +101,41 @@ def test_unknown_keys_are_all_answered_alike(key: str | bytes) -> None:
     line = b"X-Api-Key: " + (key if isinstance(key, bytes) else key.encode())
     found, expected = refusal(line), refusal("X-Api-Key: another")
     assert found.code == "key_unknown"
+    assert dict(found.headers) == {"WWW-Authenticate": CHALLENGE}
     assert (found.detail, found.headers, found.cause) == (
         expected.detail,
         expected.headers,
         expected.cause,
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "trust"),
+    [
+        ("key_revoked", {"revoked_at": NOW}, {}),
+        ("key_expired", {"expires_at": NOW}, {}),
+        ("key_suspended", {"suspended_at": NOW}, {}),
+        ("route_forbidden", {"routes": frozenset({"other"})}, {}),
+        ("store_unavailable", {}, {"fresh": False}),
+    ],
+)
+def test_challenge_stands_where_another_key_would_help(
+    code: str, fields: dict[str, Any], trust: dict[str, bool]
+) -> None:
+    by = authenticator(key("one", SECRET, **fields), **trust)
+    refused = refusal(f"X-Api-Key: {SECRET}", by=by)
+    assert refused.code == code
+    unauthorized = refused.row.status == 401
+    assert refused.headers == ((("WWW-Authenticate", CHALLENGE),) if unauthorized else ())
+
+
+def test_holder_who_is_out_meanwhile_is_told_as_at_the_door() -> None:
+    holder = principal(f"X-Api-Key: {SECRET}")
+    AUTHENTICATOR.check_again(holder, question())
+    with pytest.raises(Refused) as caught:
+        authenticator().check_again(holder, question())
+    assert caught.value.code == "key_revoked"
+    assert dict(caught.value.headers) == {"WWW-Authenticate": CHALLENGE}
 
 
 def test_key_of_other_routes_is_forbidden() -> None:
@@ -123,18 +170,34 @@ def test_conflicting_credentials_are_ambiguous(lines: tuple[str, ...]) -> None:
 
 def test_same_credential_in_two_places_is_one() -> None:
     found = principal(f"X-Api-Key: {SECRET}", f"Authorization: Bearer {SECRET}", route="both")
-    assert found.key.name == "legacy"
-    assert found.credential_headers == {b"x-api-key", b"authorization"}
+    assert found.key_name == "legacy"
 
 
-def test_token_of_the_application_passes_beside_a_key() -> None:
-    found = principal(f"X-Api-Key: {SECRET}", "Authorization: Bearer eyJ.x.y", route="both")
-    assert found.credential_headers == {b"x-api-key"}
+# What does not travel ------------------------------------------------------------------------
 
 
-def test_header_of_a_carrier_never_travels() -> None:
-    found = principal("X-Api-Key:", f"Authorization: Bearer {SECRET}", route="both")
-    assert found.credential_headers == {b"x-api-key", b"authorization"}
+@pytest.mark.parametrize(
+    ("lines", "kept_back"),
+    [
+        ((f"X-Api-Key: {SECRET}", f"Authorization: Bearer {SECRET}"), {b"authorization"}),
+        ((f"X-Api-Key: {SECRET}", "Authorization: Bearer eyJ.x.y"), set()),
+        (("X-Api-Key:", f"Authorization: Bearer {SECRET}"), {b"authorization"}),
+        (("Authorization: Bearer wsk_unknown",), {b"authorization"}),
+        (("Authorization: Basic x", f"Authorization: Bearer {SECRET}"), {b"authorization"}),
+        (("Authorization: Basic x",), set()),
+        ((), set()),
+    ],
+)
+def test_credential_is_kept_from_the_upstream_whether_or_not_it_is_asked_for(
+    lines: tuple[str, ...], kept_back: set[bytes]
+) -> None:
+    presented = Presented(headers(*lines), b"")
+    # A header carrier's line never travels; nor does a bearer's that can be ours.
+    assert AUTHENTICATOR.stripping("both").headers(presented) == {b"x-api-key"} | kept_back
+    assert AUTHENTICATOR.stripping("chat").headers(presented) == {b"x-api-key"}
+
+
+# Any bytes -----------------------------------------------------------------------------------
 
 
 @given(

@@ -2,83 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import socket
-import socketserver
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.cli.admin_scene import TcpServer6, UnixServer, admin, port
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from click.testing import Result
 
 ECHO = "routes: [{name: echo, path: /echo, upstream: 'ws://h'}]\n"
 
 
-class Admin(http.server.BaseHTTPRequestHandler):
-    """Answers every request with the server's `status`, and keeps what was asked."""
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        self.send_response(self.server.status)  # type: ignore[attr-defined]
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Keeps the test's output clean."""
-
-    def address_string(self) -> str:
-        return "client"
-
-
-class UnixServer(socketserver.UnixStreamServer):
-    """An admin listener on a Unix socket."""
-
-
-class TcpServer6(http.server.HTTPServer):
-    """An admin listener on every IPv6 address."""
-
-    address_family = socket.AF_INET6
-
-
-@contextlib.contextmanager
-def admin(
-    address: object = ("127.0.0.1", 0),
-    status: int = 200,
-    kind: type[socketserver.BaseServer] = http.server.HTTPServer,
-) -> Iterator[socketserver.BaseServer]:
-    with kind(address, Admin) as server:  # type: ignore[arg-type]
-        server.status, server.asked = status, []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def port(server: socketserver.BaseServer) -> int:
-    return int(server.server_address[1])  # type: ignore[index,arg-type]
-
-
 def test_a_ready_gateway_exits_0(wskeeper: Callable[..., Result]) -> None:
     with admin() as server:
         result = wskeeper("healthcheck", "--admin", f"http://127.0.0.1:{port(server)}")
     assert (result.exit_code, result.output) == (0, "")
-    assert server.asked == ["/readyz"]  # type: ignore[attr-defined]
+    assert [asked.line for asked in server.asked] == ["GET /readyz"]
 
 
 def test_one_that_is_not_ready_exits_1_with_one_line(wskeeper: Callable[..., Result]) -> None:
-    with admin(status=503) as server:
+    with admin(("127.0.0.1", 0), (503, b"")) as server:
         result = wskeeper("healthcheck", "--admin", f"http://127.0.0.1:{port(server)}/")
     assert result.exit_code == 1
-    assert result.stderr == (f"Error: 127.0.0.1:{port(server)} is not ready: /readyz says 503\n")
+    assert result.stderr == (
+        f"Error: http://127.0.0.1:{port(server)} is not ready: /readyz says 503\n"
+    )
 
 
 def test_the_admin_url_may_come_from_the_environment(wskeeper: Callable[..., Result]) -> None:
@@ -131,7 +85,7 @@ def test_nobody_listening_is_one_line(wskeeper: Callable[..., Result]) -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         result = wskeeper("healthcheck", "--admin", url)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: no answer from 127.0.0.1:")
+    assert result.stderr.startswith("Error: no answer from http://127.0.0.1:")
     assert result.stderr.count("\n") == 1
 
 
@@ -157,7 +111,8 @@ def test_something_else_listening_is_one_line(wskeeper: Callable[..., Result]) -
     "url",
     [
         "127.0.0.1:8081",
-        "https://h:1",
+        "ws://h:1",
+        "https://h:1/path",
         "http://h:1/path",
         "http://",
         "http://h:x",
@@ -169,6 +124,13 @@ def test_what_is_no_admin_url_is_wrong_usage(wskeeper: Callable[..., Result], ur
     result = wskeeper("healthcheck", "--admin", url)
     assert result.exit_code == 2
     assert "http://HOST:PORT" in result.stderr
+
+
+def test_no_token_is_shown_where_none_is_needed(wskeeper: Callable[..., Result]) -> None:
+    with admin() as server:
+        url = f"http://127.0.0.1:{port(server)}"
+        assert wskeeper("healthcheck", "--admin", url, WSKEEPER_ADMIN_TOKEN="t" * 20).exit_code == 0
+    assert server.asked[0].authorization is None
 
 
 def test_a_switched_off_listener_cannot_be_asked(wskeeper: Callable[..., Result]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.keys.key import digest_of
+from proxy.stores.sqlite import SqliteStore
 from tests.unit.cli.keys_scene import CONFIG, SECRET, created, failed, kept, shown, used
 
 if TYPE_CHECKING:
@@ -137,6 +138,16 @@ def test_the_store_may_be_named_in_every_way(wskeeper: Command, tmp_path: Path) 
     wskeeper("keys", "create", "--name", "d", "--init", WSKEEPER_STORE="sqlite:d.db")
     for file in ("a.db", "b.db", "conf/c.db", "d.db"):
         assert len(kept(file)) == 1
+
+
+def test_what_is_amiss_with_a_store_is_told_beside(
+    wskeeper: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created(wskeeper)
+    monkeypatch.setattr(SqliteStore, "warning", "others may read it")
+    result = wskeeper("keys", "list")
+    assert result.exit_code == 0
+    assert result.stderr == "warning: others may read it\n"
 
 
 def test_a_store_that_is_none_is_told(wskeeper: Command) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from proxy.deadlines import Deadlines
-from proxy.gateway.front import House
+from proxy.gateway.front import FrontDoor
+from proxy.gateway.house import House
 from tests.harness.heads import Response, upgrade
 from tests.unit.loop import FakeLoop, FakeTransport
 
@@ -20,9 +21,11 @@ class Faulty:
         self._step = step
         self.failures: list[BaseException] = []
         self.refusals: list[str] = []
+        self.account = self
 
     def __getattr__(self, name: str) -> Any:
         def step(*_: Any, **__: Any) -> None:
+            """Asks nobody for a first message, and finds everybody in order."""
             if name == self._step:
                 raise RuntimeError("the secret of the fault")
 
@@ -45,7 +48,7 @@ class NothingPlain:
         return False
 
 
-@pytest.mark.parametrize("step", ["receive", "judge", "dial"])
+@pytest.mark.parametrize("step", ["receive", "judge", "awaits", "identify", "dial"])
 def test_unforeseen_fault_is_a_500_that_tells_nothing(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -63,7 +66,7 @@ def test_unforeseen_fault_is_a_500_that_tells_nothing(
         deadlines=Deadlines(loop),
         loop=loop,
     )
-    door, transport = house.door(), FakeTransport()
+    door, transport = FrontDoor(house), FakeTransport()
     transport.set_protocol(door)
     door.connection_made(transport)
     door.data_received(upgrade("/app"))

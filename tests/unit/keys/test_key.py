@@ -80,12 +80,16 @@ def test_every_objection_refuses_a_handshake_and_ends_a_session() -> None:
     assert set(TROUBLES) <= set(REFUSALS)
 
 
-@pytest.mark.parametrize(("late", "code"), [(-0.001, None), (0.0, "key_expired"), (1, "key_expired")])
+@pytest.mark.parametrize(
+    ("late", "code"), [(-0.001, None), (0.0, "key_expired"), (1, "key_expired")]
+)
 def test_key_ends_in_its_last_moment(late: float, code: str | None) -> None:
     assert objection(key(expires_at=NOW), now=NOW + late) == code
 
 
-@pytest.mark.parametrize(("late", "code"), [(-0.001, None), (0.0, "key_expired"), (1, "key_expired")])
+@pytest.mark.parametrize(
+    ("late", "code"), [(-0.001, None), (0.0, "key_expired"), (1, "key_expired")]
+)
 def test_former_secret_ends_with_its_overlap_and_the_new_one_does_not(
     late: float, code: str | None
 ) -> None:
@@ -129,7 +133,9 @@ def test_key_of_some_routes_opens_those() -> None:
         (b"http://app.test", "origin_forbidden"),
     ],
 )
-def test_key_of_some_pages_serves_those_and_programs(origin: bytes | None, code: str | None) -> None:
+def test_key_of_some_pages_serves_those_and_programs(
+    origin: bytes | None, code: str | None
+) -> None:
     assert objection(key(origins=frozenset({ORIGIN})), origin=origin) == code
 
 

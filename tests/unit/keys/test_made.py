@@ -1,13 +1,14 @@
-"""Keys out of fields: whole, in part, and from a configuration; and the principals they stand for."""
+"""Keys out of fields: whole, in part, from a configuration; and the principals they stand for."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
-from proxy.config.key_fields import KeyFields
+from proxy.config.key_fields import KeyFields, read_key_fields
 from proxy.keys.key import Key, KeyLimits, Secret, digest_of
 from proxy.keys.made import fixed, made, updated
 from proxy.keys.principal import NOBODY, holder_of
@@ -56,6 +57,12 @@ def test_update_replaces_what_was_given_and_nothing_else(field: str) -> None:
         expected = FULL_KEY if part in parts else PLAIN_KEY
         assert getattr(after, part) == getattr(expected, part), part
     assert fields.model_fields_set == given
+
+
+def test_update_that_gives_no_name_keeps_it() -> None:
+    fields = read_key_fields({"routes": ["chat"]}, partial=True)
+    assert updated(PLAIN_KEY, fields) == replace(PLAIN_KEY, routes=frozenset({"chat"}))
+    assert updated(FULL_KEY, read_key_fields({}, partial=True)) == FULL_KEY
 
 
 def test_update_can_take_a_restriction_away() -> None:

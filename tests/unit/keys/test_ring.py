@@ -212,9 +212,9 @@ def test_every_end_of_one_key_is_told() -> None:
 
 def test_watched_key_is_told_and_a_deleted_one_is_not() -> None:
     ring = KeyRing()
-    for id in ("kept", "gone"):
-        ends = key(id, expires_at=NOW + 1)
-        ring.put(id, ends)
+    for name in ("kept", "gone"):
+        ends = key(name, expires_at=NOW + 1)
+        ring.put(name, ends)
         ring.watch(ends, NOW)
     ring.put("gone", None)
     assert due(ring, NOW + 1) == ["kept"]

@@ -14,7 +14,7 @@ from proxy.keys.ring import Difference, KeyRing
 FIXED_IDS = ("fixed0", "fixed1")
 STORED_IDS = ("stored0", "stored1", "stored2")
 # The store keeps secrets apart; the configuration's keys may share them with it.
-SHARED = {id: (id.encode(), id.encode() + b" rotated") for id in STORED_IDS}
+SHARED = {name: (name.encode(), name.encode() + b" rotated") for name in STORED_IDS}
 DIGESTS = [digest for pair in SHARED.values() for digest in pair]
 MOMENTS = st.none() | st.integers(0, 30).map(float)
 
@@ -37,10 +37,10 @@ def stored_keys(draw: st.DrawFn, id: str) -> Key:
 def fixed_lists(draw: st.DrawFn) -> list[Key]:
     digests = iter(draw(st.permutations([*DIGESTS, *map(str.encode, FIXED_IDS)])))
     chosen = draw(st.sets(st.sampled_from(FIXED_IDS)))
-    return [Key(id, id, (Secret(next(digests)),), expires_at=draw(MOMENTS)) for id in chosen]
+    return [Key(name, name, (Secret(next(digests)),), expires_at=draw(MOMENTS)) for name in chosen]
 
 
-STORED_LISTS = st.tuples(*(st.none() | stored_keys(id) for id in STORED_IDS)).map(
+STORED_LISTS = st.tuples(*(st.none() | stored_keys(name) for name in STORED_IDS)).map(
     lambda keys: [key for key in keys if key is not None]
 )
 
@@ -104,9 +104,9 @@ class RingBesideAList(RuleBasedStateMachine):
     @staticmethod
     def agree(found: list[Difference], before: dict[str, Key], after: dict[str, Key]) -> None:
         expected = [
-            Difference(before.get(id), after.get(id))
-            for id in {*before, *after}
-            if before.get(id) != after.get(id)
+            Difference(before.get(name), after.get(name))
+            for name in {*before, *after}
+            if before.get(name) != after.get(name)
         ]
         assert sorted(map(str, found)) == sorted(map(str, expected))
 
@@ -117,10 +117,10 @@ class RingBesideAList(RuleBasedStateMachine):
         for digest in (*DIGESTS, *map(str.encode, FIXED_IDS)):
             holders = [key for key in self.keys() if key.secret(digest) is not None]
             assert self.ring.find(digest) == (holders[0] if holders else None)
-        for id in (*FIXED_IDS, *STORED_IDS):
-            holders = [key for key in self.keys() if key.id == id]
-            assert self.ring.get(id) == (holders[0] if holders else None)
-            assert self.ring.is_fixed(id) is (id in {key.id for key in self.fixed})
+        for name in (*FIXED_IDS, *STORED_IDS):
+            holders = [key for key in self.keys() if key.id == name]
+            assert self.ring.get(name) == (holders[0] if holders else None)
+            assert self.ring.is_fixed(name) is (name in {key.id for key in self.fixed})
 
     @invariant()
     def every_key_is_counted(self) -> None:

@@ -18,10 +18,13 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from proxy.errors import OUTCOMES
+from proxy.keys.key import Key, Secret
+from proxy.keys.principal import NOBODY
+from proxy.keys.ring import KeyRing
 from proxy.metrics.collector import GatewayCollector
 from proxy.relay.scanner import Extensions, Scanner
-from proxy.sessions.registry import Registry
 from tests.harness import frames
+from tests.unit.sessions.scene import WALL, House
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -41,6 +44,10 @@ LABELS = {
     "wskeeper_message_size_bytes": {"route", "direction"},
     "wskeeper_closes": {"route", "initiator", "code"},
     "wskeeper_limited": {"route", "limit"},
+    "wskeeper_would_refuse": {"route", "outcome"},
+    "wskeeper_keys": {"state"},
+    "wskeeper_keys_expiring": {"within"},
+    "wskeeper_store_up": set(),
     "wskeeper_backpressure_seconds": {"route", "direction"},
     "wskeeper_event_loop_lag_seconds": set(),
     "wskeeper_draining": set(),
@@ -53,14 +60,26 @@ class Scene:
     """A gateway on paper, and what a scrape of it says."""
 
     def __init__(self) -> None:
-        self.registry = Registry()
+        self.registry = House().registry
+        self.account = SimpleNamespace(limited=Counter(), would_refuse=Counter())
         self.admission = SimpleNamespace(
-            registry=self.registry, limited=Counter(), total_connections=100, draining=False
+            registry=self.registry,
+            account=self.account,
+            total_connections=100,
+            draining=False,
         )
+        self.ring = KeyRing()
+        self.store_up = True
         self.expiry: dict[str, float] = {}
         self.lag = 0.0
         self.collector = GatewayCollector(
-            ROUTES, self.admission, lambda: self.lag, lambda: self.expiry
+            ROUTES,
+            self.admission,
+            lambda: self.lag,
+            lambda: self.expiry,
+            keys=self.ring,
+            store_up=lambda: self.store_up,
+            wall=lambda: WALL,
         )
         self.prometheus = CollectorRegistry()
         self.prometheus.register(self.collector)
@@ -87,7 +106,16 @@ class Scene:
             Scanner(masked=False, extensions=Extensions.NONE, traffic=received),
         )
         state = SimpleNamespace(scanners=scanners, initiator="client", code=1000)
-        session = SimpleNamespace(id=id, route=route, state=state, client=f"192.0.2.{id}")
+        session = SimpleNamespace(
+            id=id,
+            route=route,
+            state=state,
+            client=f"192.0.2.{id}",
+            principal=NOBODY,
+            holders=(),
+            opened_at=1000.0,
+            settled=None,
+        )
         self.registry.add(session)
         return session
 
@@ -113,7 +141,8 @@ def busy(scene: Scene) -> None:
         session.state.scanners[0].feed(frames.masked(frames.TEXT, b"x" * 100))
         scene.ended(session)
         scene.session(f"{route}2", route)
-    scene.admission.limited["chat", "total_connections"] += 1
+    scene.account.limited["chat", "total_connections"] += 1
+    scene.account.would_refuse["chat", "key_missing"] += 1
     scene.expiry = {"public": 2e9}
 
 
@@ -188,7 +217,9 @@ def test_series_do_not_grow_with_what_clients_do(scene: Scene) -> None:
     before = set(scene.samples())
     for n in range(300):
         session = scene.session(f"canary-{n}", ROUTES[n % 2])
-        session.key_id, session.subject = f"key-{n}", f"subject-{n}"
+        key = Key(f"key-{n}", f"name-{n}", (Secret(str(n).encode()),))
+        scene.ring.put(key.id, key)
+        session.principal = NOBODY._replace(key=key, subject=f"subject-{n}")
         session.state.scanners[0].feed(frames.masked(frames.PING, b"x" * (n % 126)))
         if n % 3:
             scene.ended(session, duration=float(n))
@@ -272,6 +303,37 @@ def test_state_of_the_process_is_shown(scene: Scene) -> None:
 
 
 def test_limits_met_are_counted_where_they_were_met(scene: Scene) -> None:
-    scene.admission.limited["chat", "total_connections"] += 2
+    scene.account.limited["chat", "total_connections"] += 2
     samples = scene.samples()
     assert samples["wskeeper_limited_total limit=total_connections route=chat"] == 2
+
+
+def test_keys_are_counted_by_state_and_by_how_soon_they_end(scene: Scene) -> None:
+    day = 86_400.0
+    fields: list[dict[str, float]] = [
+        {},
+        {"revoked_at": WALL},
+        {"suspended_at": WALL},
+        {"expires_at": WALL},
+        *({"expires_at": WALL + days * day} for days in (0.5, 1, 1.1, 7, 29, 31)),
+    ]
+    for n, given in enumerate(fields):
+        scene.ring.put(str(n), Key(str(n), str(n), (Secret(str(n).encode()),), **given))
+    samples = scene.samples()
+    states = {"active": 7, "suspended": 1, "expired": 1, "revoked": 1}
+    for state, count in states.items():
+        assert samples[f"wskeeper_keys state={state}"] == count
+    for within, count in (("1d", 2), ("7d", 4), ("30d", 5)):
+        assert samples[f"wskeeper_keys_expiring within={within}"] == count
+
+
+def test_store_that_is_away_shows(scene: Scene) -> None:
+    assert scene.samples()["wskeeper_store_up"] == 1
+    scene.store_up = False
+    assert scene.samples()["wskeeper_store_up"] == 0
+
+
+def test_what_would_be_refused_is_counted_by_code(scene: Scene) -> None:
+    scene.account.would_refuse["chat", "key_unknown"] += 3
+    name = "wskeeper_would_refuse_total outcome=key_unknown route=chat"
+    assert scene.samples()[name] == 3

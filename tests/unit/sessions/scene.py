@@ -96,9 +96,7 @@ class House:
 class Scene:
     """One session between two sockets on paper."""
 
-    def __init__(
-        self, house: House | None = None, *, half_close: bool = True, **how: Any
-    ) -> None:
+    def __init__(self, house: House | None = None, *, half_close: bool = True, **how: Any) -> None:
         self.house = house or House()
         self.loop = self.house.loop
         self.log = self.house.log

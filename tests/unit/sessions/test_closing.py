@@ -9,12 +9,12 @@ import pytest
 from proxy.errors import DRAINING, OBJECTIONS
 from proxy.sessions.closing import SLICE, Closing
 from tests.unit.loop import FakeLoop
-from tests.unit.sessions.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.errors import Ending
+    from tests.unit.sessions.scene import Scene
 
 REVOKED = OBJECTIONS["key_revoked"]
 

@@ -155,7 +155,9 @@ def test_sums_are_what_sessions_counted_however_often_they_are_settled(
         scene.gone()
     stored += house.ledger.take()
     for key in KEYS:
-        mine = [each.session.state.scanners for each in every if each.session.principal.key_id == key]
+        mine = [
+            each.session.state.scanners for each in every if each.session.principal.key_id == key
+        ]
         counted = tuple(
             sum(getattr(pair[side], what) for pair in mine)
             for what in ("messages", "bytes")

@@ -22,8 +22,8 @@ def principal(id: str, **fields: Any) -> Principal:
 
 def sample(house: House) -> dict[str, Scene]:
     return {
-        id: Scene(house, id=id, principal=who, route=route)
-        for id, who, route in (
+        name: Scene(house, id=name, principal=who, route=route)
+        for name, who, route in (
             ("1", principal("one"), "chat"),
             ("2", principal("one", subject="ada"), "echo"),
             ("3", principal("two", subject="ada"), "chat"),
@@ -66,8 +66,8 @@ def test_places_are_given_back_when_sessions_end() -> None:
     house = House()
     scenes = sample(house)
     assert house.registry.occupancy.of("one") == 2
-    for left, id in ((1, "1"), (1, "4"), (1, "3"), (0, "2")):
-        scenes[id].gone()
+    for left, name in ((1, "1"), (1, "4"), (1, "3"), (0, "2")):
+        scenes[name].gone()
         assert house.registry.occupancy.of("one") == left
     assert len(house.registry.occupancy) == 0
 
@@ -78,9 +78,9 @@ def test_ordered_end_reaches_both_peers_with_its_code_and_reason() -> None:
     chosen = house.registry.select(key="one")
     assert house.registry.end(chosen, closed_by_admin(4001, "bye for now")) == 2
     close = frames.frame(frames.CLOSE, frames.close_payload(4001, "bye for now"))
-    for id, scene in scenes.items():
-        assert scene.client.written == (close if id in "12" else b"")
-        assert bool(scene.upstream.written) is (id in "12")
+    for name, scene in scenes.items():
+        assert scene.client.written == (close if name in "12" else b"")
+        assert bool(scene.upstream.written) is (name in "12")
     scenes["1"].gone()
     (line,) = house.log.events("connection_closed")
     assert (line["initiator"], line["code"], line["reason"]) == ("gateway", 4001, "closed_by_admin")

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy import errors
+from proxy.keys.principal import bearer_of
 from proxy.sessions.sweeper import INTERVAL, Sweeper
+from tests.harness import frames
 from tests.unit.sessions.scene import (
     CLIENT,
     UPSTREAM,
+    WALL,
     Scene,
     make,
 )
@@ -40,7 +43,7 @@ def sweep(scene: Scene, seconds: int, sweeper: Sweeper) -> None:
 def test_leg_that_accepts_nothing_is_aborted(
     scene: Scene, stalled: Side, told: tuple[Side, bytes]
 ) -> None:
-    sweeper = Sweeper(scene.registry, scene.loop)
+    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
     scene.transports[stalled].pending = 1000
     sweep(scene, 30, sweeper)
     assert not scene.transports[stalled].aborted
@@ -50,7 +53,7 @@ def test_leg_that_accepts_nothing_is_aborted(
 
 
 def test_leg_that_accepts_something_lives(scene: Scene) -> None:
-    sweeper = Sweeper(scene.registry, scene.loop)
+    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
     scene.client.pending = 1000
     for _ in range(10):
         sweep(scene, 20, sweeper)
@@ -59,7 +62,7 @@ def test_leg_that_accepts_something_lives(scene: Scene) -> None:
 
 
 def test_leg_with_nothing_pending_lives(scene: Scene) -> None:
-    sweeper = Sweeper(scene.registry, scene.loop)
+    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
     sweep(scene, 100, sweeper)
     scene.client.pending = 10
     sweep(scene, 20, sweeper)
@@ -73,20 +76,20 @@ def test_leg_with_nothing_pending_lives(scene: Scene) -> None:
 def test_write_deadline_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make(monkeypatch, write_timeout=None)
     scene.client.pending = 1000
-    sweep(scene, 100, Sweeper(scene.registry, scene.loop))
+    sweep(scene, 100, Sweeper(scene.registry, scene.house.wall, scene.loop))
     assert not scene.client.aborted
 
 
 def test_leg_that_is_gone_is_not_asked(scene: Scene) -> None:
     scene.lost(CLIENT)
     scene.client.pending = 1000
-    sweep(scene, 100, Sweeper(scene.registry, scene.loop))
+    sweep(scene, 100, Sweeper(scene.registry, scene.house.wall, scene.loop))
     assert b"client_stalled" not in scene.upstream.written
 
 
 def test_sweeper_looks_every_second_and_knows_how_late_it_is(scene: Scene) -> None:
     looks: list[float] = []
-    sweeper = Sweeper(scene.registry, scene.loop)
+    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
     sweeper.sweep = looks.append
     sweeper.start()
     scene.loop.advance(3 * INTERVAL)
@@ -99,3 +102,18 @@ def test_sweeper_looks_every_second_and_knows_how_late_it_is(scene: Scene) -> No
     sweeper.stop()
     scene.loop.advance(10)
     assert len(looks) == 4
+
+
+def test_session_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    who = bearer_of("jwt", "ada", {}, until=WALL + 10)
+    scene = make(monkeypatch, principal=who, write_timeout=None)
+    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
+    sweep(scene, 9, sweeper)
+    assert scene.told() == (b"", b"")
+    sweep(scene, 1, sweeper)
+    assert scene.client.written == frames.frame(8, frames.close_payload(3000, "token_expired"))
+    before = scene.told()
+    sweep(scene, 1, sweeper)
+    assert scene.told() == before
+    scene.gone()
+    assert scene.closed_line[1]["reason"] == "token_expired"

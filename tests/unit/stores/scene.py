@@ -15,6 +15,8 @@ from proxy.stores.store import Usage
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proxy.stores.store import KeyStore
+
 BY = "cli:ann"
 
 
@@ -49,6 +51,11 @@ NOTHING = key("nothing", routes=frozenset(), origins=frozenset(), allow=(), limi
 
 def usage(key_id: str = "id1", hour: int = 0, used_at: float | None = None, n: int = 1) -> Usage:
     return Usage(key_id, hour, n, n / 2, (n, 2 * n), (3 * n, 4 * n), used_at)
+
+
+def ids(store: KeyStore) -> set[str]:
+    """The ids of all its keys."""
+    return {key.id for key in store.keys()}  # noqa: SIM118 - no mapping
 
 
 def sqlite_store(path: Path, **settings: Any) -> SqliteStore:

@@ -9,201 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.keys.key import Key, Secret
 from proxy.keys.lifecycle import NotPossible, resumed, revoked, rotated, suspended
-from proxy.keys.ring import KeyRing
-from proxy.stores import keeper as keeper_module
-from proxy.stores.keeper import ANSWER_WITHIN, POLL_EVERY, SILENT_FOR, StoreKeeper
-from proxy.stores.store import Change, Changes, NoSuchKey, StoreUnavailable, Usage
-from proxy.stores.worker import Worker
-from tests.unit.loop import in_virtual_time
-from tests.unit.sessions.scene import WALL, Log
+from proxy.stores.keeper import ANSWER_WITHIN, POLL_EVERY, SILENT_FOR
+from proxy.stores.store import NoSuchKey, StoreUnavailable, Usage
+from tests.unit.sessions.scene import WALL
+from tests.unit.stores.keeper_rig import AWAY, GRACE, ONE, PLACE, TWO, Rig, a_while, key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable
 
-PLACE = "sqlite:/here.db"
-GRACE = 30.0
-AWAY = StoreUnavailable(PLACE, "is locked by another process", "end what keeps it locked")
-
-
-def key(id: str, **fields: Any) -> Key:
-    return Key(id, f"name of {id}", (Secret(id.encode()),), **fields)
-
-
-ONE, TWO = key("one"), key("two")
-
-
-class Store:
-    """Keys in a list, changed by whoever likes, away or silent when told so."""
-
-    def __init__(self, *keys: Key) -> None:
-        self.kept = {key.id: key for key in keys}
-        self.journal: list[Change] = []
-        self.complete_next = False
-        self.failure: BaseException | None = None
-        self.usages: list[Usage] = []
-        self.closed = 0
-        # Set unless the store hangs.
-        self.goes_on = threading.Event()
-        self.goes_on.set()
-        # Whether a call waits for that.
-        self.hangs = False
-        self.threads: set[str] = set()
-
-    def _answers(self) -> None:
-        self.threads.add(threading.current_thread().name)
-        if not self.goes_on.is_set():
-            self.hangs = True
-            self.goes_on.wait()
-            self.hangs = False
-        if self.failure is not None:
-            raise self.failure
-
-    def put(self, id: str, after: Key | None, by: str = "cli:ops") -> None:
-        """Changes a key, as another process does."""
-        if after is None:
-            del self.kept[id]
-        else:
-            self.kept[id] = after
-        self.journal.append(Change(id, after, by))
-
-    def changes(self, since: int | None) -> Changes | None:
-        self._answers()
-        revision = len(self.journal)
-        if since is None or self.complete_next:
-            self.complete_next = False
-            return Changes(revision, [Change(k.id, k, "?") for k in self.kept.values()], True)
-        if since == revision:
-            return None
-        return Changes(revision, self.journal[since:], False)
-
-    def add(self, keys: Sequence[Key], *, by: str) -> None:
-        self._answers()
-        for each in keys:
-            self.put(each.id, each, by)
-
-    def change(self, id: str, edit: Callable[[Key], Key], *, by: str) -> Key:
-        self._answers()
-        if id not in self.kept:
-            raise NoSuchKey(id)
-        after = edit(self.kept[id])
-        self.put(id, after, by)
-        return after
-
-    def delete(self, id: str, *, by: str) -> Key:
-        self._answers()
-        before = self.kept[id]
-        self.put(id, None, by)
-        return before
-
-    def record(self, rows: Iterable[Usage]) -> None:
-        self._answers()
-        self.usages.extend(rows)
-
-    def usage(self, *, since: float, key_id: str | None = None) -> list[Usage]:
-        self._answers()
-        return [row for row in self.usages if row.hour >= since and key_id in {None, row.key_id}]
-
-    def last_used(self) -> dict[str, float]:
-        self._answers()
-        return {row.key_id: row.last_used_at for row in self.usages if row.last_used_at}
-
-    def close(self) -> None:
-        self._answers()
-        self.closed += 1
-
-
-class Rig:
-    """A keeper beside its store, on a clock that waits for nothing but the store's thread."""
-
-    def __init__(self, *keys: Key, fixed: Sequence[Key] = (), grace: float = GRACE) -> None:
-        self.store = Store(*keys)
-        self.log = Log()
-        self.ring = KeyRing(fixed)
-        self.changed: list[set[str]] = []
-        self.keeper: StoreKeeper
-        self.began = 0.0
-        # Calls that the thread has not answered.
-        self.calls = 0
-        self._grace = grace
-        self._opening: BaseException | None = None
-
-    def cannot_open(self, failure: BaseException) -> None:
-        self._opening = failure
-
-    def _opened(self) -> Store:
-        if self._opening is not None:
-            raise self._opening
-        return self.store
-
-    def wall(self) -> float:
-        return WALL + asyncio.get_running_loop().time() - self.began
-
-    def tells(self, story: Callable[[], Awaitable[None]], *, started: bool = True) -> None:
-        """Runs a story with the keeper in it, and sees that nothing is left of it."""
-        rig = self
-
-        class CountedWorker(Worker):
-            def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
-                rig.calls += 1
-                future = super().call(function)
-                future.add_done_callback(rig._answered)
-                return future
-
-        async def whole() -> None:
-            loop = asyncio.get_running_loop()
-            self.began = loop.time()
-            self.keeper = StoreKeeper(
-                PLACE,
-                self._opened,
-                self.ring,
-                grace=self._grace,
-                on_change=lambda ids: self.changed.append(set(ids)),
-                wall=self.wall,
-                log=self.log,
-                loop=loop,
-            )
-            try:
-                if started:
-                    await self.keeper.start()
-                    self.changed.clear()
-                await story()
-            finally:
-                self.store.failure = None
-                self.store.goes_on.set()
-                await self.keeper.close()
-                assert asyncio.all_tasks() == {asyncio.current_task()}
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(keeper_module, "Worker", CountedWorker)
-            in_virtual_time(whole(), lambda: self.calls > 0 and not self.store.hangs)
-
-    def _answered(self, _future: asyncio.Future[Any]) -> None:
-        self.calls -= 1
-
-    def hang(self) -> None:
-        """The store's next call does not come back, until `goes_on`."""
-        self.store.goes_on.clear()
-
-    def goes_on(self) -> None:
-        self.store.hangs = False
-        self.store.goes_on.set()
-
-    @property
-    def events(self) -> list[str]:
-        return [event for _, event, _ in self.log.lines]
-
-    def heard(self) -> list[set[str]]:
-        """What `on_change` was given since it was last asked."""
-        heard, self.changed = [ids for ids in self.changed if ids], []
-        return heard
-
-
-async def a_while() -> None:
-    """Time for one look at the store."""
-    await asyncio.sleep(POLL_EVERY * 1.5)
-
+    from proxy.keys.key import Key
 
 # Beginning and end ---------------------------------------------------------------------------
 
@@ -234,8 +49,7 @@ def test_no_call_of_a_store_blocks_the_loop() -> None:
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_nothing_is_left_of_a_closed_keeper(started: bool) -> None:
-    before = threading.active_count()
+def test_nothing_is_left_of_a_closed_keeper(*, started: bool) -> None:
     rig = Rig(ONE)
 
     async def story() -> None:
@@ -246,7 +60,7 @@ def test_nothing_is_left_of_a_closed_keeper(started: bool) -> None:
     for thread in threading.enumerate():
         if thread.name == "store":
             thread.join(5)
-    assert threading.active_count() == before
+            assert not thread.is_alive()
 
 
 def test_store_that_cannot_be_opened_stops_the_start() -> None:
@@ -284,6 +98,7 @@ def test_keeper_of_a_store_that_hangs_can_be_closed() -> None:
         await a_while()
         before = asyncio.get_running_loop().time()
         await rig.keeper.close()
+        rig.closed = True
         assert asyncio.get_running_loop().time() - before <= SILENT_FOR + 0.01
 
     rig.tells(story)
@@ -524,6 +339,25 @@ def test_change_is_refused_while_the_store_is_away() -> None:
             with pytest.raises(StoreUnavailable, match="is locked"):
                 await question
         assert rig.events == ["store_up", "store_down"]
+
+    rig.tells(story)
+
+
+def test_change_that_was_made_is_told_although_the_store_went_right_behind_it() -> None:
+    rig = Rig(ONE)
+
+    def edit(before: Key) -> Key:
+        rig.store.failure = AWAY
+        return revoked(before, WALL)
+
+    async def story() -> None:
+        assert await rig.keeper.change("one", edit, by="admin:ada") == revoked(ONE, WALL)
+        assert not rig.keeper.up
+        assert rig.ring.get("one") == ONE
+        rig.store.failure = None
+        await a_while()
+        assert rig.ring.get("one") == revoked(ONE, WALL)
+        assert rig.heard() == [{"one"}]
 
     rig.tells(story)
 

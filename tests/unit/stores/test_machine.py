@@ -1,4 +1,4 @@
-"""Two connections to one file together are as one store in memory, whatever is done in any order."""
+"""Two connections to one file together are as one in memory, in any order of what is done."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ REMEMBERED = 4
 few = st.integers(0, 3)
 moments = st.none() | st.sampled_from([1.0, 2.0])
 made = st.builds(
-    lambda id, name, secrets, at: key(
-        id,
+    lambda number, name, secrets, at: key(
+        number,
         name=f"name{name}",
         secrets=tuple(Secret(digest(secret), at) for secret in secrets),
         revoked_at=at,
@@ -88,7 +88,9 @@ class Stores(RuleBasedStateMachine):
     def delete(self, at, id, by) -> None:
         self.both(at, lambda store: store.delete(f"id{id}", by=by))
 
-    @rule(at=which, rows=st.lists(st.builds(usage, st.just("id1"), st.just(0), moments), max_size=2))
+    @rule(
+        at=which, rows=st.lists(st.builds(usage, st.just("id1"), st.just(0), moments), max_size=2)
+    )
     def record(self, at, rows) -> None:
         self.both(at, lambda store: store.record(rows))
 

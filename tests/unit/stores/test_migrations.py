@@ -1,4 +1,4 @@
-"""Layouts of the file: older ones are brought up, newer minor ones used, newer major ones refused."""
+"""Layouts: older ones are brought up, newer minor ones used, newer major ones refused."""
 
 from __future__ import annotations
 

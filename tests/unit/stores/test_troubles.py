@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -15,7 +16,7 @@ import pytest
 from proxy.keys.lifecycle import revoked
 from proxy.stores.store import Changes, StoreUnavailable
 from proxy.stores.troubles import unavailable
-from tests.unit.stores.scene import BY, key, sqlite_store, usage
+from tests.unit.stores.scene import BY, ids, key, sqlite_store, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from proxy.stores.sqlite import SqliteStore
 
 NOBODY = 65_534
+
+# So many that most of their pages are in the main file alone.
+MANY = 2000
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
     """A store in use: some of its keys are in the main file, the last one in the log alone."""
     sqlite_store(path).close()
     store = sqlite_store(path)
-    store.add([key(n) for n in range(200)], by=BY)
+    store.add([key(n) for n in range(MANY)], by=BY)
     store.close()
     store.changes(None)
     store.add([key("last")], by=BY)
@@ -92,7 +96,7 @@ def test_empty_file(path: Path) -> None:
     sqlite_store(path, create=False).close()
 
 
-@pytest.mark.parametrize("content", [b"not a database\n" * 400, b"\0" * 8192, b"x"])
+@pytest.mark.parametrize("content", [b"not a database\n" * 400, b"\0" * 8192, b"xy"])
 def test_file_that_is_no_database(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert refused(path) == (
@@ -186,22 +190,38 @@ def test_full_disk(store: SqliteStore) -> None:
     assert store.changes(at) is None
     # The next call looks again.
     store.add([key(f"more{n}") for n in range(1000)], by=BY)
-    assert len(store.keys()) == 1201
+    assert len(store.keys()) == MANY + 1001
 
 
-def test_full_disk_as_the_system_says_it(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "cannot grow: its disk is full; make room on the disk"),
+        (
+            errno.EIO,
+            "cannot be used (Input/output error); look after the file and its directory",
+        ),
+    ],
+)
+def test_failure_of_the_system_is_put_into_words(path: Path, number: int, words: str) -> None:
     path.touch()
-    words = str(unavailable(path, OSError(28, "No space left on device")))
-    assert "its disk is full" in words
-    words = str(unavailable(path, OSError(5, "Input/output error")))
-    assert words.endswith("cannot be used (Input/output error); look after the file and its directory")
-    assert "cannot be opened" in str(unavailable(path, sqlite3.OperationalError())) or True
+    failure = unavailable(path, OSError(number, os.strerror(number)))
+    assert str(failure) == f"sqlite:{path} {words}"
+
+
+def test_failure_of_a_kind_never_seen_names_the_file(path: Path) -> None:
+    path.touch()
+    never_seen = sqlite3.OperationalError("bad parameter or other API misuse")
+    never_seen.sqlite_errorcode = sqlite3.SQLITE_MISUSE
+    assert str(unavailable(path, never_seen)) == (
+        f"sqlite:{path} cannot be opened; look after the file and its directory"
+    )
 
 
 def uses(store: SqliteStore) -> list[Callable[[], object]]:
     return [
         lambda: store.changes(None),
-        lambda: store.changes(200),
+        lambda: store.changes(MANY),
         store.keys,
         lambda: store.find("id1"),
         lambda: store.add([key("new")], by=BY),
@@ -225,7 +245,7 @@ def test_file_that_is_gone_is_not_made_anew(store: SqliteStore, path: Path, numb
     # It is as it was when it comes back, with what its log holds.
     aside.rename(path)
     assert store.changes(at) is None
-    assert len(store.keys()) == 201
+    assert len(store.keys()) == MANY + 1
 
 
 def test_file_that_is_deleted_and_put_back_from_a_copy(store: SqliteStore, path: Path) -> None:
@@ -239,7 +259,7 @@ def test_file_that_is_deleted_and_put_back_from_a_copy(store: SqliteStore, path:
     found = store.changes(at)
     assert found is not None
     assert found.complete
-    assert {change.id for change in found.changes} == {f"id{n}" for n in range(200)}
+    assert {change.id for change in found.changes} == {f"id{n}" for n in range(MANY)}
     assert store.changes(found.revision) is None
 
 
@@ -254,14 +274,11 @@ def other_store(path: Path) -> Path:
 def expect_other(found: Changes | None) -> None:
     assert found is not None
     assert found.complete
-    assert {change.key for change in found.changes if change.key is None} == set()
     assert {change.id for change in found.changes} == {f"id{n}" for n in range(100, 400)}
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_another_store_is_moved_into_its_place(
-    store: SqliteStore, path: Path, number: int
-) -> None:
+def test_another_store_is_moved_into_its_place(store: SqliteStore, path: Path, number: int) -> None:
     other = other_store(path)
     second = sqlite_store(path)
     revision(store), revision(second)
@@ -314,7 +331,7 @@ def overwrite_all_but_the_head(content: bytes) -> bytes:
 
 
 def overwrite_one_page(content: bytes) -> bytes:
-    at = content.index(b"name100")
+    at = content.index(b"name1000")
     at -= at % 4096
     return content[:at] + b"\xa5" * 4096 + content[at + 4096 :]
 
@@ -356,13 +373,13 @@ def test_damage_is_noticed_and_mended_without_a_restart(
     path.write_bytes(content)
     found = store.changes(at)
     assert found is None or found.complete
-    expected = {f"id{n}" for n in range(200)}
-    ids = {key.id for key in store.keys()}
-    assert ids in (expected, expected | {"idlast"})
+    expected = {f"id{n}" for n in range(MANY)}
+    kept = ids(store)
+    assert kept in (expected, expected | {"idlast"})
     store.add([key("new")], by=BY)
     store.close()
     again = sqlite_store(path, create=False)
-    assert {key.id for key in again.keys()} == ids | {"idnew"}
+    assert ids(again) == kept | {"idnew"}
     again.close()
 
 

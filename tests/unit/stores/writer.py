@@ -1,4 +1,6 @@
-"""A process of its own that writes to a store: `python -m tests.unit.stores.writer PATH NAME COUNT`.
+"""A process of its own that writes to a store.
+
+`python -m tests.unit.stores.writer PATH NAME COUNT`
 
 It says each number once the store has it; a count of 0 is no end.
 """

@@ -1,0 +1,132 @@
+"""Everything that finds out who is calling, put together for one configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.jwk import KeySet
+from proxy.auth.jwt import TokenRules
+from proxy.auth.key_verifier import KeyVerifier
+from proxy.auth.ways import Ways, ways_of
+from proxy.config.model import Carrier
+from proxy.identity.jwks import JwksKeeper
+from proxy.identity.plugins import PluginDesk, load_plugin
+from proxy.identity.sources import DiscoveredSource, FileSource, UrlSource
+from proxy.identity.tickets import TicketOffice
+from proxy.identity.verifier import JwtVerifier
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from proxy.config.jwt_fields import Jwt
+    from proxy.config.model import Config, Route
+    from proxy.identity.sources import Source
+    from proxy.keys.ring import KeyRing
+    from proxy.logs import Logger
+    from proxy.stores.keeper import StoreKeeper
+
+# Where a credential may stand in a request for a ticket: no browser's page needs more there.
+_BUYING = frozenset({"header", "bearer", "cookie"})
+
+
+class Callers:
+    """Finds out who is calling.
+
+    Args:
+        config: valid.
+        keeper: of the store.
+        ring: of all keys.
+        ticket: makes the text of a ticket that nobody can guess.
+        wall: seconds since the epoch.
+
+    Raises:
+        CannotLoad: a plugin cannot be used.
+        UnusableKeys: the secret for tokens does not fit its algorithms.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        keeper: StoreKeeper,
+        ring: KeyRing,
+        *,
+        ticket: Callable[[], str],
+        wall: Callable[[], float],
+        log: Logger,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.keys = KeyVerifier(ring, keeper)
+        self.tickets = TicketOffice(keeper, ring, self.keys, secret=ticket, wall=wall)
+        self._jwks: JwksKeeper | None = None
+        tokens = None if config.jwt is None else self._tokens(config.jwt, wall, log, loop)
+        plugins = (
+            PluginDesk([(name, load_plugin(name)) for name in config.plugins], log)
+            if config.plugins
+            else None
+        )
+        self.authenticator = Authenticator(
+            {route.name: ways_of(config.carriers_of(route)) for route in config.routes},
+            self.keys,
+            tokens=tokens,
+            tickets=self.tickets,
+            plugins=plugins,
+        )
+        # Judges whoever buys tickets and renews sessions.
+        self.buyers = Authenticator(
+            {route.name: _buying(config, route) for route in config.routes},
+            self.keys,
+            tokens=tokens,
+            tickets=self.tickets,
+            plugins=plugins,
+        )
+
+    def start(self) -> None:
+        """Begins to fetch what has to be fetched."""
+        if self._jwks is not None:
+            self._jwks.start()
+
+    async def close(self) -> None:
+        """Stops fetching."""
+        if self._jwks is not None:
+            await self._jwks.close()
+
+    def _tokens(
+        self,
+        jwt: Jwt,
+        wall: Callable[[], float],
+        log: Logger,
+        loop: asyncio.AbstractEventLoop,
+    ) -> JwtVerifier:
+        rules = TokenRules(
+            issuer=jwt.issuer,
+            audience=jwt.audience,
+            algorithms=frozenset(jwt.algorithms),
+            leeway=jwt.leeway,
+            subject_claim=jwt.subject_claim,
+            routes_claim=jwt.routes_claim,
+            metadata_claims=jwt.metadata_claims,
+        )
+        if jwt.secret is not None:
+            secret = jwt.secret.get_secret_value().encode()
+            return JwtVerifier(rules, KeySet.of_secret(secret, jwt.algorithms), wall)
+        self._jwks = JwksKeeper(_source(jwt), rules.algorithms, timers=loop, log=log)
+        return JwtVerifier(rules, self._jwks, wall)
+
+
+def _source(jwt: Jwt) -> Source:
+    """Where the issuer's keys are found."""
+    if jwt.jwks_url is not None:
+        return UrlSource(jwt.jwks_url)
+    if jwt.jwks_file is not None:
+        return FileSource(jwt.jwks_file)
+    assert jwt.issuer is not None
+    return DiscoveredSource(jwt.issuer)
+
+
+def _buying(config: Config, route: Route) -> Ways:
+    """The ways in which a buyer of tickets for a route may show who it is."""
+    accepted = [*config.carriers_of(route), *config.carriers, Carrier(kind="bearer")]
+    unique = {carrier: None for carrier in accepted if carrier.kind in _BUYING}
+    return ways_of(unique)

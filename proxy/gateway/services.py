@@ -1,0 +1,325 @@
+"""The gateway's own HTTP services for clients: tickets and renewal (the contract's 4.3 and 4.10).
+
+Backends buy here with a key, pages with a token; what is bought or renewed can only narrow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from proxy.auth.presented import Presented
+from proxy.auth.question import NotAtOnce, Question
+from proxy.auth.tickets import Ticket
+from proxy.auth.wishes import Wish, read_renewal, read_wish
+from proxy.errors import Refused
+from proxy.handshake.client import client_of, text_of
+from proxy.handshake.reply import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.auth.authenticator import Authenticator
+    from proxy.handshake.client import Address, Client, Network
+    from proxy.handshake.head import RequestHead
+    from proxy.identity.tickets import TicketOffice
+    from proxy.keys.principal import Principal
+    from proxy.logs import Logger
+    from proxy.routes import Route, RouteTable
+    from proxy.sessions.registry import Registry
+
+TICKET_PATH: Final = b"/.wskeeper/ticket"
+RENEW_PATH: Final = b"/.wskeeper/renew"
+
+_MAX_BODY: Final = 16 * 1024
+_BODY_WITHIN: Final = 10.0
+_PREFLIGHT_AGE: Final = 600
+
+
+class ClientServices:
+    """What both services share: who asks, what for, and how they are answered.
+
+    Args:
+        routes: by which pages may ask.
+        buyers: judges credentials, by route.
+        secure: whether clients come over TLS.
+        trusted_proxies: whose forwarding headers are believed.
+        address_header: lower-case name of the header with the client's address.
+        new_id: makes an id that nobody can guess.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        ticketed: Sequence[Route],
+        buyers: Authenticator,
+        secure: bool,
+        trusted_proxies: Sequence[Network],
+        address_header: bytes,
+        new_id: Callable[[], str],
+        wall: Callable[[], float],
+        log: Logger,
+    ) -> None:
+        self.routes = routes
+        self.ticketed = ticketed
+        self.new_id = new_id
+        self.wall = wall
+        self.log = log
+        self._buyers = buyers
+        self._secure = secure
+        self._trusted_proxies = trusted_proxies
+        self._address_header = address_header
+
+    def client(self, head: RequestHead, peer: Address) -> Client:
+        """Who sent a request."""
+        return client_of(
+            peer,
+            head.headers,
+            secure=self._secure,
+            trusted_proxies=self._trusted_proxies,
+            address_header=self._address_header,
+        )
+
+    async def caller(
+        self, head: RequestHead, client: Client, route: Route, id: str
+    ) -> tuple[Principal, Question]:
+        """Who asks, by a credential that opens the route.
+
+        Raises:
+            Refused: as a handshake would be.
+        """
+        route.check_client(client, head.headers)
+        origins = head.headers.all(b"origin")
+        question = Question(
+            id,
+            Presented(head.headers, b""),
+            head.target,
+            route.name,
+            b", ".join(origins).lower() if origins else None,
+            client.address,
+            self.wall(),
+        )
+        try:
+            return self._buyers.authenticate(question), question
+        except NotAtOnce:
+            return await self._buyers.authenticate_slowly(question), question
+
+
+class _Service:
+    """One service: preflights, errors and the headers that let a page read the answer."""
+
+    def __init__(self, shared: ClientServices) -> None:
+        self._shared = shared
+
+    async def answer(
+        self, request: web.BaseRequest, head: RequestHead, peer: Address
+    ) -> web.Response:
+        """Answers one request."""
+        request_id = self._shared.new_id()
+        client = self._shared.client(head, peer)
+        readable = self._readable(head, client)
+        try:
+            if request.method == "OPTIONS":
+                answer = self._preflight(head, readable=readable)
+            else:
+                answer = await self._serve(await _body(request), head, client, request_id)
+        except Refused as refused:
+            self._shared.log.info(
+                "service_refused",
+                request_id=request_id,
+                path=head.target.decode("ascii"),
+                client=text_of(client.address),
+                status=refused.row.status,
+                code=refused.code,
+            )
+            answer = _refusal(refused)
+        if readable:
+            answer.headers["Access-Control-Allow-Origin"] = _origin(head)
+            answer.headers["Access-Control-Expose-Headers"] = "X-Wskeeper-Code, X-Request-Id"
+        answer.headers.update(
+            {
+                "Cache-Control": "no-store",
+                "Server": "wskeeper",
+                "Vary": "Origin",
+                "X-Request-Id": request_id,
+            }
+        )
+        return answer
+
+    async def _serve(
+        self, body: dict[str, Any], head: RequestHead, client: Client, id: str
+    ) -> web.Response:
+        raise NotImplementedError
+
+    def _readable(self, head: RequestHead, client: Client) -> bool:
+        """Whether the page that asks may read the answer: some route serves its origin."""
+        origins = head.headers.all(b"origin")
+        return len(origins) == 1 and any(
+            route.admits(origins[0].lower(), client, head.headers)
+            for route in self._shared.ticketed
+        )
+
+    @staticmethod
+    def _preflight(head: RequestHead, *, readable: bool) -> web.Response:
+        """What a browser asks before it lets a page of another origin send a key."""
+        if not readable:
+            raise Refused("origin_forbidden", "No route that takes tickets serves that origin.")
+        asked = head.headers.one(b"access-control-request-headers") or b""
+        return web.Response(
+            status=204,
+            headers={
+                "Access-Control-Allow-Methods": "POST",
+                "Access-Control-Allow-Headers": asked.decode("latin-1"),
+                "Access-Control-Max-Age": str(_PREFLIGHT_AGE),
+            },
+        )
+
+
+class TicketService(_Service):
+    """`POST /.wskeeper/ticket`.
+
+    Args:
+        office: makes tickets.
+        ttl: seconds for which a ticket can be used, unless less is asked for.
+    """
+
+    def __init__(self, shared: ClientServices, office: TicketOffice, ttl: float) -> None:
+        super().__init__(shared)
+        self._office = office
+        self._ttl = ttl
+
+    async def _serve(
+        self, body: dict[str, Any], head: RequestHead, client: Client, id: str
+    ) -> web.Response:
+        shared = self._shared
+        wish = read_wish(body, longest=self._ttl)
+        route = self._route(wish)
+        principal, question = await shared.caller(head, client, route, id)
+        if wish.subject is not None and principal.subject not in {None, wish.subject}:
+            raise Refused("body_invalid", "`subject` is not the one of your credential.")
+        if wish.origin is not None and not route.admits(wish.origin, client, head.headers):
+            raise Refused("body_invalid", "`origin` is none that the route serves.")
+        ends = [principal.until]
+        if wish.expires_in is not None:
+            ends.append(question.now + wish.expires_in)
+        ticket = Ticket(
+            key_id=principal.key_id,
+            digest=principal.digest,
+            route=route.name,
+            session=shared.new_id(),
+            subject=wish.subject or principal.subject,
+            metadata={**wish.metadata, **principal.metadata},
+            origin=wish.origin,
+            until=min((end for end in ends if end is not None), default=None),
+        )
+        text = await self._office.sell(ticket, ttl=wish.ttl)
+        fields = {"key_id": principal.key_id, "subject": ticket.subject, "session": ticket.session}
+        shared.log.info("ticket_issued", request_id=id, route=route.name, **_set(fields))
+        return web.json_response(
+            {
+                "ticket": text,
+                "expires_in": wish.ttl,
+                "route": route.name,
+                "session": ticket.session,
+            },
+            status=201,
+        )
+
+    def _route(self, wish: Wish) -> Route:
+        """The route that the ticket is for."""
+        ticketed = self._shared.ticketed
+        if wish.route is None:
+            if len(ticketed) == 1:
+                return ticketed[0]
+            raise Refused("body_invalid", "Say in `route` which route the ticket is for.")
+        for route in ticketed:
+            if route.name == wish.route:
+                return route
+        raise Refused("body_invalid", "`route` is none that takes tickets.")
+
+
+class RenewalService(_Service):
+    """`POST /.wskeeper/renew`.
+
+    Args:
+        registry: of live sessions.
+    """
+
+    def __init__(self, shared: ClientServices, registry: Registry) -> None:
+        super().__init__(shared)
+        self._registry = registry
+
+    async def _serve(
+        self, body: dict[str, Any], head: RequestHead, client: Client, id: str
+    ) -> web.Response:
+        wish = read_renewal(body)
+        unknown = Refused("session_unknown", "No session of yours has that id.")
+        session = self._registry.get(wish.session)
+        route = None if session is None else self._shared.routes.get(session.route)
+        if session is None or route is None:
+            raise unknown
+        principal, question = await self._shared.caller(head, client, route, id)
+        same_key = principal.key_id == session.principal.key_id
+        # A key speaks for all its subjects; a token for its own.
+        same_subject = principal.subject == session.principal.subject or (
+            principal.subject is None and principal.key is not None
+        )
+        if not same_key or not same_subject or self._registry.get(wish.session) is not session:
+            raise unknown
+        ends = [principal.until]
+        if wish.expires_in is not None:
+            ends.append(question.now + wish.expires_in)
+        session.until = min((end for end in ends if end is not None), default=None)
+        self._shared.log.info("session_renewed", request_id=id, session=session.id)
+        return web.Response(status=204)
+
+
+def _origin(head: RequestHead) -> str:
+    return (head.headers.one(b"origin") or b"").decode("latin-1")
+
+
+def _set(fields: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+async def _body(request: web.BaseRequest) -> dict[str, Any]:
+    """The JSON object of a POST; nothing at all is an empty one."""
+    if request.method != "POST":
+        raise Refused("method_not_allowed", "Ask with POST.", (("Allow", "POST"),))
+    data = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_WITHIN):
+            async for piece in request.content.iter_any():
+                data += piece
+                if len(data) > _MAX_BODY:
+                    raise Refused("body_too_large", "Send at most 16 KiB.")
+    except TimeoutError:
+        raise Refused("head_timeout", "Send the whole body at once.") from None
+    if not data:
+        return {}
+    if request.content_type != "application/json":
+        raise Refused("body_invalid", "Send 'Content-Type: application/json'.")
+    try:
+        body = json.loads(bytes(data))
+    except (ValueError, RecursionError):
+        raise Refused("body_invalid", "Send a JSON object.") from None
+    if not isinstance(body, dict):
+        raise Refused("body_invalid", "Send a JSON object.")
+    return body
+
+
+def _refusal(refused: Refused) -> web.Response:
+    headers = {"X-Wskeeper-Code": refused.code, **dict(refused.headers)}
+    if refused.row.retry_after is not None:
+        headers["Retry-After"] = str(refused.row.retry_after)
+    return web.Response(
+        status=refused.row.status,
+        body=problem(refused),
+        content_type="application/problem+json",
+        headers=headers,
+    )

@@ -1,0 +1,92 @@
+"""`wskeeper demo`: the services, the key and the store that its text names are real."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from proxy.cli import demo as demo_module
+from proxy.keys.key import Key, digest_of
+from proxy.keys.secret import id_in
+from proxy.listeners import CannotListen
+from proxy.stores.open import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+    from proxy.config.model import Config
+
+
+class Run:
+    """Stands in for the gateway, and looks around while the demo is up."""
+
+    def __init__(self) -> None:
+        self.config: Config
+        self.keys: list[Key] = []
+        self.ticks: list[str] = []
+        self.failure: Exception | None = None
+
+    async def __call__(self, config: Config, *, started: Callable[[Any], None]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        started(None)
+        self.config = config
+        store = open_store(config.store, create=False)
+        self.keys = store.keys()
+        store.close()
+        target = {route.name: route.upstream.target for route in config.routes}["echo"]
+        url = f"ws://{target.host}:{target.port}/echo"
+        async with aiohttp.ClientSession() as client, client.ws_connect(url) as ws:
+            await ws.send_str("hello")
+            self.ticks.append(await ws.receive_str(timeout=5))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    run = Run()
+    monkeypatch.setattr(demo_module, "run", run)
+    return run
+
+
+def test_what_the_demo_says_is_so(run: Run, wskeeper: Callable[..., Result]) -> None:
+    result = wskeeper("demo")
+    assert result.exit_code == 0, result.output
+    (secret,) = set(re.findall(r"wsk_\w+", result.stdout))
+    (key,) = run.keys
+    assert (key.id, key.name) == (id_in(secret), "demo")
+    assert [each.digest for each in key.secrets] == [digest_of(secret.encode())]
+    assert (key.routes, key.expires_at, key.revoked_at) == (None, None, None)
+    assert f"ws://{run.config.listen}/chat/room1" in result.stdout
+    assert f"--admin http://{run.config.admin.listen}" in result.stdout
+    assert f"keys revoke demo --store {run.config.store}" in result.stdout
+    assert {route.name for route in run.config.routes} == {"echo", "chat", "clock"}
+    assert run.ticks == ["hello"]
+    # Gone when it stops.
+    folder = Path(run.config.store.removeprefix("sqlite:")).parent
+    assert folder.name.startswith("wskeeper-demo-")
+    assert not folder.exists()
+
+
+def test_demo_takes_other_ports_when_its_own_are_taken(
+    run: Run, wskeeper: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(demo_module, "_PUBLIC", taken.getsockname()[1])
+        assert wskeeper("demo").exit_code == 0
+        assert str(run.config.listen) != f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_demo_that_cannot_listen_says_why(run: Run, wskeeper: Callable[..., Result]) -> None:
+    run.failure = CannotListen("cannot listen on 127.0.0.1:8080; free the address")
+    result = wskeeper("demo")
+    assert result.exit_code == 1
+    assert "Error: cannot listen on 127.0.0.1:8080" in result.stderr
