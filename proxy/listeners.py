@@ -12,14 +12,14 @@ import ssl
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cryptography import x509
 
 from proxy.config.values import TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from proxy.config.model import ListenerTls
     from proxy.config.values import Address
@@ -36,6 +36,17 @@ _FILES_PER_SESSION: Final = 2
 
 class CannotListen(Exception):
     """An address cannot be listened on; the message says why and what to do."""
+
+
+class Listener(Protocol):
+    """What listens: an `asyncio.Server`, or what accepts by itself."""
+
+    @property
+    def sockets(self) -> Sequence[Any]:
+        """Where it listens; nowhere once it was closed."""
+
+    def close(self) -> None:
+        """Accepts nobody any more; what it has handed over stays."""
 
 
 def server_context(tls: ListenerTls) -> ssl.SSLContext:
@@ -72,19 +83,40 @@ async def listen(
     Raises:
         CannotListen: with the place and the mend.
     """
-    secure: dict[str, Any] = {}
-    if tls is not None:
-        secure = {
-            "ssl": tls,
-            "ssl_handshake_timeout": handshake_timeout,
-            "ssl_shutdown_timeout": close_timeout,
-        }
     loop = asyncio.get_running_loop()
+    unix = isinstance(address, UnixAddress)
+    serve: Any = loop.create_unix_server if unix else loop.create_server
+    secure = secured(tls, handshake_timeout=handshake_timeout, close_timeout=close_timeout)
+    server: asyncio.Server = await serve(
+        protocol, sock=listening_socket(address, name=name), backlog=BACKLOG, **secure
+    )
+    return server
+
+
+def secured(
+    tls: ssl.SSLContext | None, *, handshake_timeout: float, close_timeout: float
+) -> dict[str, Any]:
+    """What event loops want to be told of TLS, and only where there is some."""
+    if tls is None:
+        return {}
+    return {
+        "ssl": tls,
+        "ssl_handshake_timeout": handshake_timeout,
+        "ssl_shutdown_timeout": close_timeout,
+    }
+
+
+def listening_socket(address: Address, *, name: str) -> socket.socket:
+    """A socket that listens on an address.
+
+    Args:
+        name: of the configuration field, for errors.
+
+    Raises:
+        CannotListen: with the place and the mend.
+    """
     try:
-        if isinstance(address, UnixAddress):
-            _remove_stale(Path(address.path))
-            return await loop.create_unix_server(protocol, address.path, backlog=BACKLOG, **secure)
-        return await loop.create_server(protocol, sock=_bound(address), backlog=BACKLOG, **secure)
+        return _unix_socket(address) if isinstance(address, UnixAddress) else _tcp_socket(address)
     except OSError as failure:
         raise CannotListen(
             f"cannot listen on {address} ({failure.strerror or failure}); "
@@ -92,8 +124,21 @@ async def listen(
         ) from None
 
 
-def _bound(address: TcpAddress) -> socket.socket:
-    """A bound TCP socket; `[::]` takes IPv4 as well, as operators expect."""
+def _unix_socket(address: UnixAddress) -> socket.socket:
+    """A listening Unix socket, in place of one that a process left behind."""
+    _remove_stale(Path(address.path))
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(address.path)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _tcp_socket(address: TcpAddress) -> socket.socket:
+    """A listening TCP socket; `[::]` takes IPv4 as well, as operators expect."""
     family, _, _, _, name = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -105,6 +150,7 @@ def _bound(address: TcpAddress) -> socket.socket:
         if family == socket.AF_INET6 and address.host == "::":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(name)
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise
@@ -126,7 +172,7 @@ def _remove_stale(path: Path) -> None:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def address_of(server: asyncio.Server, configured: Address) -> str:
+def address_of(server: Listener, configured: Address) -> str:
     """Where a server really listens, the port chosen by the system included."""
     if isinstance(configured, UnixAddress):
         return str(configured)

@@ -17,7 +17,8 @@ from proxy.auth.jwk import KeySet, UnusableKeys
 from proxy.auth.jwt import TokenRules
 from proxy.auth.key_verifier import KeyVerifier
 from proxy.cli import options, tables
-from proxy.cli.explanation import Asked, Explainer, Tokens
+from proxy.cli.explainer import Explainer
+from proxy.cli.explanation import Asked, Tokens
 from proxy.config.faults import ConfigInvalid
 from proxy.config.load import load
 from proxy.config.stores import MEMORY

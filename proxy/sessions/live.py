@@ -119,10 +119,9 @@ class LiveSession:
 
     def begin(self, client: asyncio.Transport, upstream: asyncio.Transport) -> None:
         """Takes over both sockets and registers the session; bytes flow from now on."""
-        for leg, transport, peer in zip(
-            self.legs, (client, upstream), (upstream, client), strict=True
-        ):
-            leg.begin(transport, peer)
+        first, second = self.legs
+        first.begin(client, upstream)
+        second.begin(upstream, client)
         self._registry.add(self)
         self._log.info("connection_opened", **self._described())
 
