@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import secrets
 import time
 from functools import partial
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from proxy import errors
 from proxy.admin.desk import AdminDesk
 from proxy.admin.listener import AdminListener
 from proxy.callers import Callers
@@ -35,6 +35,7 @@ from proxy.metrics.collector import GatewayCollector
 from proxy.routes import RouteTable
 from proxy.sessions.bookkeeper import Bookkeeper
 from proxy.sessions.closing import Closing
+from proxy.sessions.drain import Drain
 from proxy.sessions.ledger import Ledger
 from proxy.sessions.registry import Registry
 from proxy.sessions.revocation import Revocation
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
     from proxy.gateway.plain import Service
     from proxy.handshake.client import Address
     from proxy.logs import Logger
-
-# Seconds from the signal until what is left is aborted.
-DRAIN_TIMEOUT: Final = 25.0
 
 # Request ids drawn from the kernel at a time.
 _IDS_PER_DRAW: Final = 64
@@ -144,6 +142,8 @@ class Gateway:
             deadlines=deadlines,
             loop=loop,
         )
+        # Set when the gateway begins to go away.
+        self.leaving = False
         self.metrics = self._metrics()
         self._admin = self._admin_listener()
         # Set by start.
@@ -160,7 +160,7 @@ class Gateway:
 
     def ready(self) -> bool:
         """Whether new sessions are welcome."""
-        return self.keeper.up and not self.admission.draining
+        return self.keeper.up and not self.leaving
 
     async def start(self) -> None:
         """Opens the store and begins to listen.
@@ -188,28 +188,39 @@ class Gateway:
             "listening", listener="public", address=address_of(self._public, config.listen)
         )
         self._log.info(
-            "started", routes=len(config.routes), keys=len(self.ring), stop_grace_s=DRAIN_TIMEOUT
+            "started",
+            routes=len(config.routes),
+            keys=len(self.ring),
+            stop_grace_s=config.drain.timeout,
         )
         self._looking = self._loop.create_task(
             self._look_for_upstreams(), name="look for upstreams"
         )
 
     async def drain(self) -> None:
-        """Lets nobody in any more and ends every session in good order, within `DRAIN_TIMEOUT`."""
-        self.admission.draining = True
+        """Lets nobody in any more and ends every session, as `drain` of the configuration says."""
+        settings = self._config.drain
+        deadline = self._loop.time() + settings.timeout
+        self.leaving = True
         self._log.info("draining", sessions=len(self.registry))
+        if settings.delay:
+            await asyncio.sleep(settings.delay)
+        self.admission.draining = True
         if self._public is not None:
             self._public.close()
-        deadline = self._loop.time() + DRAIN_TIMEOUT
-        while self.registry or self.house.opening:
-            self.registry.end_all(errors.DRAINING)
-            if self._loop.time() >= deadline:
-                break
-            await asyncio.sleep(0.05)
+        drain = Drain(
+            self.registry,
+            lambda: len(self.house.opening),
+            spread=settings.spread,
+            shuffle=random.SystemRandom().shuffle,
+            log=self._log,
+            loop=self._loop,
+        )
+        await drain.run(deadline)
 
     async def close(self) -> None:
         """Stops at once; whatever is left is aborted."""
-        self.admission.draining = True
+        self.leaving = self.admission.draining = True
         if self._public is not None:
             self._public.close()
         await self.house.close()
@@ -295,7 +306,7 @@ class Gateway:
             started_at=time.time(),
             connections_limit=self.admission.total_connections,
             ready=self.ready,
-            draining=lambda: self.admission.draining,
+            draining=lambda: self.leaving,
         )
         return AdminListener(
             desk, self.metrics, config.admin, config.timeouts, self._log, self._loop
@@ -315,6 +326,7 @@ class Gateway:
                 self.admission,
                 lambda: self.sweeper.lag,
                 lambda: expiry,
+                leaving=lambda: self.leaving,
                 keys=self.ring,
                 store_up=lambda: self.keeper.up,
                 wall=time.time,

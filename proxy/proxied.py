@@ -10,10 +10,7 @@ business at such a listener, and what they send would be told apart from a clien
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
-import os
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +21,7 @@ from proxy.handshake.proxy_protocol import MAX_LENGTH, Malformed, parse
 from proxy.listeners import listening_socket, secured
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
     from collections.abc import Callable, Sequence
 
@@ -220,19 +218,12 @@ class ProxiedListener:
         tell = self._log.warning if self._may_warn(cause) else self._log.debug
         tell("proxy_protocol_refused", peer=text_of(peer), cause=cause)
 
-    async def give(self, sock: socket.socket, source: Address | None) -> None:
-        """Hands a connection over to a door of its own."""
-        given = False
-        try:
-            # A client that fails in TLS or is gone is as quiet as at other listeners.
-            with contextlib.suppress(OSError):
-                await self.loop.connect_accepted_socket(
-                    partial(self._door, source), sock, **self._secure
-                )
-                given = True
-        finally:
-            if not given:
-                sock.close()
+    def give(self, sock: socket.socket, source: Address | None) -> asyncio.Task[Any]:
+        """Hands a connection over to a door of its own; TLS may take its time."""
+        return self.loop.create_task(
+            self.loop.connect_accepted_socket(partial(self._door, source), sock, **self._secure),
+            name="hand over",
+        )
 
     def _may_warn(self, cause: str) -> bool:
         now = self.loop.time()
@@ -254,7 +245,7 @@ class _Arrival:
         # What was taken off the socket.
         self._block = b""
         # Set once the block was read.
-        self._handing_over: asyncio.Task[None] | None = None
+        self._handing_over: asyncio.Task[Any] | None = None
 
     def begin(self) -> None:
         """Waits for the block; balancers send it at once."""
@@ -307,16 +298,16 @@ class _Arrival:
 
     def _hand_over(self, source: Address | None) -> None:
         self._leave()
-        listener = self._listener
-        self._handing_over = listener.loop.create_task(
-            listener.give(self._sock, source), name="hand over"
-        )
+        self._handing_over = self._listener.give(self._sock, source)
         self._handing_over.add_done_callback(self._handed_over)
 
-    def _handed_over(self, task: asyncio.Task[None]) -> None:
+    def _handed_over(self, task: asyncio.Task[Any]) -> None:
         self._listener.forget(self)
         failure = None if task.cancelled() else task.exception()
-        if failure is not None:
+        if task.cancelled() or failure is not None:
+            self._sock.close()
+        # A client that fails in TLS or is gone makes no more noise than at other listeners.
+        if failure is not None and not isinstance(failure, OSError):
             self._listener.loop.call_exception_handler(
                 {"message": "a connection was not handed over", "exception": failure}
             )

@@ -189,7 +189,8 @@ def _stored(config: Config) -> _Stored:
             ring.replace_stored(store.keys())
             return _Stored(ring, store.last_used(), None)
     except StoreUnavailable as failure:
-        return _Stored(ring, {}, str(failure))
+        # Its mend is one for commands that can make a store.
+        return _Stored(ring, {}, f"{failure.place} {failure.cause}")
 
 
 def _tokens(jwt: Jwt, now: float) -> Tokens:
@@ -293,6 +294,7 @@ def _report(told: Explanation, stored: _Stored, now: float) -> dict[str, Any]:
             "trusted": client.trusted,
             "scheme": client.scheme,
         },
+        "carriers": told.carriers,
         "auth": None if principal is None else principal.auth,
         "subject": None if principal is None else principal.subject,
         "key": None

@@ -45,12 +45,14 @@ class Credential(NamedTuple):
     """What is known of a request's credential.
 
     Args:
+        carriers: those that found one.
         notes: (step, outcome).
         key: that has, or had, that secret.
         is_token: whether it is a JWT.
         conditions: what only a running gateway can find out.
     """
 
+    carriers: tuple[str, ...]
     notes: tuple[tuple[str, str], ...]
     key: Key | None = None
     is_token: bool = False
@@ -93,28 +95,31 @@ def places(carriers: Iterable[Carrier], presented: Presented, is_ours: IsOurs) -
 
 def credential(ways: Ways, presented: Presented, known: Known) -> Credential:
     """What is known of the credential of a request."""
-    at = places(ways.carriers, presented, known.is_ours)
-    carrier = ("carrier", " and ".join(at.names) or _nowhere(ways, presented, known.is_ours))
-    found = at.found
+    names, found = places(ways.carriers, presented, known.is_ours)
+    carrier = ("carrier", " and ".join(names) or _nowhere(ways, presented, known.is_ours))
     if found is None:
-        return _asking_plugins((carrier,), known) if not at.names else Credential((carrier,))
+        # Where names are left, one stands there twice.
+        plugins = ((), ()) if names else _asked(known.plugins)
+        return Credential(names, (carrier, *plugins[0]), conditions=plugins[1])
     if found.kind == "ticket":
         told = "opens once, so only the gateway can judge it; it was not used up here"
-        return Credential((carrier, ("ticket", told)), conditions=("the ticket is good",))
+        return Credential(names, (carrier, ("ticket", told)), conditions=("the ticket is good",))
     if known.is_token(found.credential):
-        return Credential((carrier,), is_token=True)
+        return Credential(names, (carrier,), is_token=True)
     key = known.ring.find(digest_of(found.credential))
     if key is not None:
-        return Credential((carrier, ("key", _described(key, found, known))), key=key)
-    return _asking_plugins((carrier, ("key", _unknown(found.credential, known.ring))), known)
+        return Credential(names, (carrier, ("key", _described(key, found, known))), key=key)
+    unknown = ("key", _unknown(found.credential, known.ring))
+    notes, conditions = _asked(known.plugins)
+    return Credential(names, (carrier, unknown, *notes), conditions=conditions)
 
 
-def _asking_plugins(notes: tuple[tuple[str, str], ...], known: Known) -> Credential:
-    if not known.plugins:
-        return Credential(notes)
-    names = ", ".join(known.plugins)
-    told = ("plugins", f"{names} would be asked who this is; none is called here")
-    return Credential((*notes, told), conditions=("a plugin knows who this is",))
+def _asked(plugins: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """The note on plugins and the condition that they are, where there are any."""
+    if not plugins:
+        return (), ()
+    told = f"{', '.join(plugins)} would be asked who this is; none is called here"
+    return (("plugins", told),), ("a plugin knows who this is",)
 
 
 # Words -----------------------------------------------------------------------------------------

@@ -231,6 +231,7 @@ class Explainer:
                 question.now,
             ),
         )
+        told.carriers = found.carriers
         told.key = found.key
         told.steps += found.notes
         told.conditions += found.conditions
@@ -318,6 +319,7 @@ def _awaiting(
         f"first_message: 101 at once, then {route.timeouts.first_message:g} s for a JSON object of "
         f"at most {rule.max_size} bytes with the credential at {'.'.join(rule.token)}",
     )
+    told.carriers = ("first_message",)
     told.conditions.append("a good first message comes in time")
     offered = head.headers.tokens(b"sec-websocket-protocol")
     return head.reoffering(next((name for name in offered if name in route.subprotocols), None))

@@ -60,6 +60,8 @@ class Explanation:
     client: Client | None = None
     # How the gateway answers a request itself that asks for no upgrade.
     answered: str | None = None
+    # Those that found a credential.
+    carriers: tuple[str, ...] = ()
     key: Key | None = None
     principal: Principal | None = None
     refused: Refused | None = None

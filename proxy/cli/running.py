@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy import logs
 from proxy.app import Gateway
+from proxy.notify import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +58,10 @@ async def run(config: Config, *, started: Callable[[Gateway], None]) -> None:
     try:
         await gateway.start()
         started(gateway)
+        notify("READY=1")
         _settle()
         await asked.get()
+        notify("STOPPING=1")
         draining = loop.create_task(gateway.drain(), name="drain")
         again = loop.create_task(asked.get(), name="second signal")
         await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.config import values
@@ -24,6 +25,7 @@ def findings(data: Data) -> Iterator[Finding]:
     """Every breach of these rules, and what deserves a warning."""
     yield from _addresses(data)
     yield from _tokens(section(data, "admin"))
+    yield from _drain(section(data, "drain"))
     if data.get("proxy_protocol") is True and not data.get("trusted_proxies"):
         yield Finding(
             ("proxy_protocol",),
@@ -38,6 +40,21 @@ def findings(data: Data) -> Iterator[Finding]:
                 "name the networks of your proxies, or `private_ranges`",
                 "warning",
             )
+
+
+def _drain(drain: Data) -> Iterator[Finding]:
+    seconds = partial(values.duration, zero=True)
+    delay = read(seconds, drain.get("delay", 0))
+    spread = read(seconds, drain.get("spread", 10))
+    timeout = read(seconds, drain.get("timeout", 25))
+    if delay is None or spread is None or timeout is None:
+        return
+    if delay + spread > timeout:
+        yield Finding(
+            ("drain", "timeout"),
+            "is shorter than `delay` and `spread` together, so sessions are dropped untold",
+            f"write at least `{delay + spread:g}s`",
+        )
 
 
 def _addresses(data: Data) -> Iterator[Finding]:

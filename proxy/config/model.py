@@ -172,6 +172,20 @@ class Timeouts(Section):
     write: fields.Duration | None = 30.0
 
 
+class Drain(Section):
+    """How a stop goes, in seconds.
+
+    Args:
+        delay: before the listener closes; health checks fail from the begin.
+        spread: over which live sessions are told to go.
+        timeout: from the begin until what is left is dropped.
+    """
+
+    delay: fields.Delay = 0.0
+    spread: fields.Delay = 10.0
+    timeout: fields.Duration = 25.0
+
+
 class RouteTimeouts(Section):
     """What one route sets for itself; fields that are not set follow the top level."""
 
@@ -276,6 +290,7 @@ class Config(Section):
     plugins: Annotated[fields.Plugins, fields.NullAsEmpty] = ()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    drain: Drain = Drain()
     routes: Annotated[tuple[Route, ...], fields.NullAsEmpty] = ()
 
     @field_validator("routes")

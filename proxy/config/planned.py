@@ -27,7 +27,6 @@ _FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
         "metrics",
         "keepalive",
         "max_lifetime",
-        "drain",
     ),
     ("tls",): ("client_ca",),
     ("limits",): _LIMITS,

@@ -43,6 +43,7 @@ class GatewayCollector(Collector):
         admission: whose registry and limits are shown.
         lag: seconds by which the event loop was late when last looked at.
         certificate_expiry: seconds since the epoch, by listener.
+        leaving: whether the gateway is going away.
         keys: all that are known.
         store_up: whether their store answers.
         wall: seconds since the epoch.
@@ -55,6 +56,7 @@ class GatewayCollector(Collector):
         lag: Callable[[], float],
         certificate_expiry: Callable[[], dict[str, float]],
         *,
+        leaving: Callable[[], bool],
         keys: KeyRing,
         store_up: Callable[[], bool],
         wall: Callable[[], float],
@@ -63,6 +65,7 @@ class GatewayCollector(Collector):
         self._admission = admission
         self._lag = lag
         self._certificate_expiry = certificate_expiry
+        self._leaving = leaving
         self._keys = keys
         self._store_up = store_up
         self._wall = wall
@@ -213,7 +216,7 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily(
             "wskeeper_draining",
             "1 while the gateway is going away.",
-            value=int(self._admission.draining),
+            value=int(self._leaving()),
         )
         yield GaugeMetricFamily(
             "wskeeper_event_loop_lag_seconds",

@@ -80,6 +80,8 @@ class StoreKeeper:
             StoreUnavailable: the store cannot be used.
         """
         self._store = await self._worker.call(self._opened)
+        if self._store.warning is not None:
+            self._log.warning("store_exposed", store=self.place, cause=self._store.warning)
         changes = await self._call(lambda store: store.changes(None))
         if changes is not None:
             self._apply(changes, log=False)
@@ -177,7 +179,7 @@ class StoreKeeper:
         try:
             return await self._worker.call(lambda: question(store))
         except StoreUnavailable as failure:
-            self._away(str(failure))
+            self._away(f"{failure.cause}; {failure.mend}")
             raise
 
     async def _take_over(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from proxy.app import DRAIN_TIMEOUT
+from proxy.config.model import Drain
 from proxy.config.load import load
 from proxy.config.values import address, duration
 
@@ -145,7 +145,7 @@ class TestServices:
             assert service["build"] == "."
 
     def test_stopping_leaves_time_to_drain(self, gateway_service):
-        assert duration(gateway_service["stop_grace_period"]) > DRAIN_TIMEOUT
+        assert duration(gateway_service["stop_grace_period"]) > Drain().timeout
 
     def test_files_suffice_for_the_connection_limit(self, config, gateway_service):
         files = gateway_service["ulimits"]["nofile"]

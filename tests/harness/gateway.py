@@ -30,7 +30,7 @@ class Gateway:
 
     Args:
         folder: where the configuration file goes.
-        config: the configuration; `listen`, `admin` and `log` are filled in when absent.
+        config: the configuration; `listen`, `admin`, `log` and `drain` are filled in when absent.
         environment: variables added to this process's own.
     """
 
@@ -46,6 +46,7 @@ class Gateway:
             "listen": "127.0.0.1:0",
             "admin": {"listen": "127.0.0.1:0"},
             "log": {"level": "debug", "format": "json"},
+            "drain": {"spread": "0s"},
             **config,
         }
         self.config_path.write_text(yaml.safe_dump(config))

@@ -77,6 +77,7 @@ class Scene:
             self.admission,
             lambda: self.lag,
             lambda: self.expiry,
+            leaving=lambda: self.admission.draining,
             keys=self.ring,
             store_up=lambda: self.store_up,
             wall=lambda: WALL,
