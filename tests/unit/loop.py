@@ -6,10 +6,12 @@ import asyncio
 import heapq
 import itertools
 import selectors
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+_T = TypeVar("_T")
 
 
 class FakeHandle:
@@ -110,11 +112,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def in_virtual_time(
-    story: Coroutine[Any, Any, None], stands: Callable[[], bool] = lambda: False
-) -> None:
-    """Runs a coroutine on a loop that waits for nothing but threads."""
+    story: Coroutine[Any, Any, _T], stands: Callable[[], bool] = lambda: False
+) -> _T:
+    """What a coroutine returns, run on a loop that waits for nothing but threads."""
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(stands)) as runner:
-        runner.run(story)
+        return runner.run(story)
 
 
 class FakeTransport(asyncio.Transport):
