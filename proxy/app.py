@@ -9,29 +9,23 @@ import secrets
 import time
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from proxy.admin.desk import AdminDesk
 from proxy.admin.listener import AdminListener
-from proxy.callers import Callers
+from proxy.callers import Callers, client_services
 from proxy.deadlines import Deadlines
 from proxy.gateway.admission import Admission
 from proxy.gateway.front import FrontDoor
 from proxy.gateway.house import House
 from proxy.gateway.plain import PlainHttp
-from proxy.gateway.services import (
-    RENEW_PATH,
-    TICKET_PATH,
-    ClientServices,
-    RenewalService,
-    TicketService,
-)
 from proxy.keys.made import fixed
 from proxy.keys.ring import KeyRing
 from proxy.listeners import address_of, affordable, certificate_end, listen, server_context
 from proxy.metrics.collector import GatewayCollector
+from proxy.proxied import ProxiedListener, listen_proxied
 from proxy.routes import RouteTable
 from proxy.sessions.bookkeeper import Bookkeeper
 from proxy.sessions.closing import Closing
@@ -48,8 +42,8 @@ from proxy.upstream.resolver import Resolver
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from proxy.admin.try_page.page import TryPage
     from proxy.config.model import Config
-    from proxy.gateway.plain import Service
     from proxy.handshake.client import Address
     from proxy.logs import Logger
 
@@ -63,6 +57,9 @@ _LAST_BATCH: Final = 3.0
 _LAST_TURNS: Final = 20
 
 
+PublicListener: TypeAlias = "asyncio.Server | ProxiedListener"
+
+
 class Gateway:
     """A gateway for one configuration.
 
@@ -70,12 +67,20 @@ class Gateway:
         config: valid.
         log: where events go.
         loop: on which it will run.
+        try_page: what the demo shows on the admin listener; else None.
 
     Raises:
         OSError: a TLS file cannot be used.
     """
 
-    def __init__(self, config: Config, log: Logger, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: Logger,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        try_page: TryPage | None = None,
+    ) -> None:
         self._config = config
         self._log = log
         self._loop = loop
@@ -130,7 +135,9 @@ class Gateway:
             plain=PlainHttp(
                 health_path=config.health_path,
                 ready=self.ready,
-                services=self._services(routes),
+                services=client_services(
+                    config, routes, self.callers, self.registry, self.admission.new_id, log
+                ),
                 door=self.door,
                 head_size=config.limits.head_size,
             ),
@@ -145,9 +152,9 @@ class Gateway:
         # Set when the gateway begins to go away.
         self.leaving = False
         self.metrics = self._metrics()
-        self._admin = self._admin_listener()
+        self._admin = self._admin_listener(try_page)
         # Set by start.
-        self._public: asyncio.Server | None = None
+        self._public: PublicListener | None = None
         self._looking: asyncio.Task[None] | None = None
 
     def door(self, peer: Address | None = None) -> FrontDoor:
@@ -175,14 +182,7 @@ class Gateway:
         self.callers.start()
         if self._admin is not None:
             await self._admin.start()
-        self._public = await listen(
-            config.listen,
-            self.door,
-            name="listen",
-            tls=self._tls,
-            handshake_timeout=config.timeouts.handshake,
-            close_timeout=config.timeouts.close,
-        )
+        self._public = await self._listen()
         self.sweeper.start()
         self._log.info(
             "listening", listener="public", address=address_of(self._public, config.listen)
@@ -195,6 +195,31 @@ class Gateway:
         )
         self._looking = self._loop.create_task(
             self._look_for_upstreams(), name="look for upstreams"
+        )
+
+    async def _listen(self) -> PublicListener:
+        """The public listener, as the configuration wants it."""
+        config = self._config
+        if config.proxy_protocol:
+            return listen_proxied(
+                config.listen,
+                self.door,
+                name="listen",
+                trusted=config.trusted_proxies,
+                at_most=self.admission.total_connections,
+                log=self._log,
+                loop=self._loop,
+                tls=self._tls,
+                handshake_timeout=config.timeouts.handshake,
+                close_timeout=config.timeouts.close,
+            )
+        return await listen(
+            config.listen,
+            self.door,
+            name="listen",
+            tls=self._tls,
+            handshake_timeout=config.timeouts.handshake,
+            close_timeout=config.timeouts.close,
         )
 
     async def drain(self) -> None:
@@ -259,39 +284,7 @@ class Gateway:
                     "upstream_down", route=route.name, upstream=str(target), cause=cause
                 )
 
-    def _services(self, routes: RouteTable) -> dict[bytes, Service]:
-        """What clients may ask for over plain HTTP, where any route takes tickets or tokens."""
-        config = self._config
-        ticketed = [
-            route
-            for route in routes
-            if any(
-                carrier.kind == "ticket"
-                for settings in config.routes
-                if settings.name == route.name
-                for carrier in config.carriers_of(settings)
-            )
-        ]
-        if not ticketed and config.jwt is None:
-            return {}
-        shared = ClientServices(
-            routes=routes,
-            ticketed=ticketed,
-            buyers=self.callers.buyers,
-            secure=self._tls is not None,
-            trusted_proxies=config.trusted_proxies,
-            address_header=config.client_address_header.lower().encode("ascii"),
-            new_id=self.admission.new_id,
-            wall=time.time,
-            log=self._log,
-        )
-        renewal = RenewalService(shared, self.registry)
-        if not ticketed:
-            return {RENEW_PATH: renewal}
-        ticket = TicketService(shared, self.callers.tickets, config.tickets.ttl)
-        return {TICKET_PATH: ticket, RENEW_PATH: renewal}
-
-    def _admin_listener(self) -> AdminListener | None:
+    def _admin_listener(self, try_page: TryPage | None) -> AdminListener | None:
         config = self._config
         if config.admin.listen is None:
             return None
@@ -309,7 +302,13 @@ class Gateway:
             draining=lambda: self.leaving,
         )
         return AdminListener(
-            desk, self.metrics, config.admin, config.timeouts, self._log, self._loop
+            desk,
+            self.metrics,
+            config.admin,
+            config.timeouts,
+            self._log,
+            self._loop,
+            try_page=try_page,
         )
 
     def _metrics(self) -> CollectorRegistry:

@@ -10,6 +10,13 @@ from proxy.auth.jwt import TokenRules
 from proxy.auth.key_verifier import KeyVerifier
 from proxy.auth.ways import Ways, ways_of
 from proxy.config.model import Carrier
+from proxy.gateway.services import (
+    RENEW_PATH,
+    TICKET_PATH,
+    ClientServices,
+    RenewalService,
+    TicketService,
+)
 from proxy.identity.jwks import JwksKeeper
 from proxy.identity.plugins import PluginDesk, load_plugin
 from proxy.identity.sources import DiscoveredSource, FileSource, UrlSource
@@ -22,9 +29,12 @@ if TYPE_CHECKING:
 
     from proxy.config.jwt_fields import Jwt
     from proxy.config.model import Config, Route
+    from proxy.gateway.plain import Service
     from proxy.identity.sources import Source
     from proxy.keys.ring import KeyRing
     from proxy.logs import Logger
+    from proxy.routes import RouteTable
+    from proxy.sessions.registry import Registry
     from proxy.stores.keeper import StoreKeeper
 
 # Where a credential may stand in a request for a ticket: no browser's page needs more there.
@@ -57,6 +67,7 @@ class Callers:
         log: Logger,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        self.wall = wall
         self.keys = KeyVerifier(ring, keeper)
         self.tickets = TicketOffice(keeper, ring, self.keys, secret=ticket, wall=wall)
         self._jwks: JwksKeeper | None = None
@@ -99,15 +110,7 @@ class Callers:
         log: Logger,
         loop: asyncio.AbstractEventLoop,
     ) -> JwtVerifier:
-        rules = TokenRules(
-            issuer=jwt.issuer,
-            audience=jwt.audience,
-            algorithms=frozenset(jwt.algorithms),
-            leeway=jwt.leeway,
-            subject_claim=jwt.subject_claim,
-            routes_claim=jwt.routes_claim,
-            metadata_claims=jwt.metadata_claims,
-        )
+        rules = rules_of(jwt)
         if jwt.secret is not None:
             secret = jwt.secret.get_secret_value().encode()
             return JwtVerifier(rules, KeySet.of_secret(secret, jwt.algorithms), wall)
@@ -130,3 +133,51 @@ def _buying(config: Config, route: Route) -> Ways:
     accepted = [*config.carriers_of(route), *config.carriers, Carrier(kind="bearer")]
     unique = {carrier: None for carrier in accepted if carrier.kind in _BUYING}
     return ways_of(unique)
+
+
+def client_services(
+    config: Config,
+    routes: RouteTable,
+    callers: Callers,
+    registry: Registry,
+    new_id: Callable[[], str],
+    log: Logger,
+) -> dict[bytes, Service]:
+    """What clients may ask for over plain HTTP, by path; where no ticket or token is, nothing."""
+    ticketed = []
+    for settings in config.routes:
+        route = routes.get(settings.name)
+        if route is not None and any(
+            carrier.kind == "ticket" for carrier in config.carriers_of(settings)
+        ):
+            ticketed.append(route)
+    if not ticketed and config.jwt is None:
+        return {}
+    shared = ClientServices(
+        routes=routes,
+        ticketed=ticketed,
+        buyers=callers.buyers,
+        secure=config.tls is not None,
+        trusted_proxies=config.trusted_proxies,
+        address_header=config.client_address_header.lower().encode("ascii"),
+        new_id=new_id,
+        wall=callers.wall,
+        log=log,
+    )
+    services: dict[bytes, Service] = {RENEW_PATH: RenewalService(shared, registry)}
+    if ticketed:
+        services[TICKET_PATH] = TicketService(shared, callers.tickets, config.tickets.ttl)
+    return services
+
+
+def rules_of(jwt: Jwt) -> TokenRules:
+    """Which tokens are accepted, and what is read out of them."""
+    return TokenRules(
+        issuer=jwt.issuer,
+        audience=jwt.audience,
+        algorithms=frozenset(jwt.algorithms),
+        leeway=jwt.leeway,
+        subject_claim=jwt.subject_claim,
+        routes_claim=jwt.routes_claim,
+        metadata_claims=jwt.metadata_claims,
+    )

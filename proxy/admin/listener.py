@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from proxy.admin.desk import AdminDesk
+    from proxy.admin.try_page.page import TryPage
     from proxy.config.model import Admin, Timeouts
     from proxy.logs import Logger
 
@@ -32,6 +33,7 @@ class AdminListener:
         metrics: what `/metrics` shows.
         admin: the section of the configuration; its `listen` is set.
         timeouts: of TLS handshakes and closes.
+        try_page: the demo's page; None for no such page.
 
     Raises:
         OSError: a TLS file cannot be used.
@@ -45,6 +47,8 @@ class AdminListener:
         timeouts: Timeouts,
         log: Logger,
         loop: asyncio.AbstractEventLoop,
+        *,
+        try_page: TryPage | None = None,
     ) -> None:
         assert admin.listen is not None
         self._listen = admin.listen
@@ -58,7 +62,13 @@ class AdminListener:
             failures=TokenFailures(loop.time),
         )
         self._runner = web.AppRunner(
-            application(desk, metrics=metrics, access=access, public_metrics=admin.public_metrics),
+            application(
+                desk,
+                metrics=metrics,
+                access=access,
+                public_metrics=admin.public_metrics,
+                try_page=try_page,
+            ),
             access_log=None,
             handle_signals=False,
         )

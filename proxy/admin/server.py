@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from proxy.admin.access import Access, Role
     from proxy.admin.desk import AdminDesk
+    from proxy.admin.try_page.page import TryPage
 
 METRICS: Final = web.AppKey("metrics", CollectorRegistry)
 
@@ -47,7 +48,12 @@ ENDPOINTS: Final[tuple[tuple[str, str, Role, Handler], ...]] = (
 
 
 def application(
-    desk: AdminDesk, *, metrics: CollectorRegistry, access: Access, public_metrics: bool
+    desk: AdminDesk,
+    *,
+    metrics: CollectorRegistry,
+    access: Access,
+    public_metrics: bool,
+    try_page: TryPage | None = None,
 ) -> web.Application:
     """The admin listener's application; `AdminProtocol` is to serve it.
 
@@ -56,6 +62,7 @@ def application(
         metrics: what `/metrics` shows.
         access: finds out who asks.
         public_metrics: whether `/metrics` is open to all.
+        try_page: the demo's page; None for no such page.
     """
     probes = {"/livez", "/readyz"}
     app = web.Application(
@@ -73,6 +80,9 @@ def application(
             app.router.add_get(path, _needing(role, handler))
         else:
             app.router.add_route(method, path, _needing(role, _carrying_json(handler)))
+    if try_page is not None:
+        for path, handler in try_page.handlers(app).items():
+            app.router.add_get(path, _needing("viewer", handler))
     return app
 
 

@@ -14,6 +14,7 @@ import click
 from aiohttp import web
 
 from backends import chat, clock, echo
+from proxy.admin.try_page.page import TryPage
 from proxy.cli.running import loop_factory, run
 from proxy.config.key_fields import KeyFields
 from proxy.config.model import Config
@@ -34,6 +35,12 @@ _SERVICES: Final = {
     "clock": clock.application,
 }
 
+# What the chat's route takes and how it refuses; the others refuse over HTTP.
+_FOR_BROWSERS: Final = {
+    "carriers": [{"header": "X-Api-Key"}, "bearer", "subprotocol", "ticket", "first_message"],
+    "refuse_with": "auto",
+}
+
 _LINES: Final = """\
 wskeeper demo: three services without authentication, behind a gateway that asks for a key.
 
@@ -45,6 +52,10 @@ wskeeper demo: three services without authentication, behind a gateway that asks
 This run's key (gone when it stops):
 
   {key}
+
+A browser's ways in, and what it sees when it is refused:
+
+  http://{admin}/try#key={key}
 
 Paste these into another terminal:
 
@@ -85,19 +96,23 @@ async def _demo() -> None:
             for name, make in _SERVICES.items()
         }
         public, admin = (f"127.0.0.1:{_free(port)}" for port in (_PUBLIC, _ADMIN))
+        pages = [f"http://{admin}", f"http://{admin}".replace("127.0.0.1", "localhost")]
         config = Config.model_validate(
             {
                 "listen": public,
                 "admin": {"listen": admin},
                 "store": store,
+                "carriers": [{"header": "X-Api-Key"}, "bearer", "subprotocol"],
                 "routes": [
                     {"name": name, "path": f"/{name}", "upstream": f"ws://127.0.0.1:{port}"}
+                    | (_FOR_BROWSERS | {"origins": pages} if name == "chat" else {})
                     for name, port in ports.items()
                 ],
             }
         )
         click.echo(_LINES.format(public=public, admin=admin, key=key, store=store))
-        await run(config, started=lambda _: None)
+        page = TryPage(public, chat="/chat/room1", plain="/clock")
+        await run(config, started=lambda _: None, try_page=page)
 
 
 def _keep_key(url: str) -> str:

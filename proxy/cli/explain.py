@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from proxy.auth.jwk import KeySet, UnusableKeys
-from proxy.auth.jwt import TokenRules
 from proxy.auth.key_verifier import KeyVerifier
+from proxy.callers import rules_of
 from proxy.cli import options, tables
 from proxy.cli.explainer import Explainer
 from proxy.cli.explanation import Asked, Tokens
@@ -33,7 +33,7 @@ from proxy.stores.open import open_store
 from proxy.stores.store import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from proxy.auth.jws import Jws
@@ -90,7 +90,8 @@ class _AnySignature(KeySet):
     "headers",
     multiple=True,
     metavar="'N: V'",
-    help="A further header line. Use it once for each; it replaces one of the upgrade's own.",
+    help="A further header line, in place of the upgrade's own of that name; may be given often."
+    " '@FILE' reads lines from a file, '@-' from stdin: what is typed here, other users can see.",
 )
 @click.option(
     "--client",
@@ -153,7 +154,7 @@ def explain(
 def _lines(headers: tuple[str, ...], host: str | None, *, plain: bool, tls: bool) -> str:
     """The header lines. No complaint repeats one: it may hold a credential."""
     given = []
-    for place, header in enumerate(headers, 1):
+    for place, header in enumerate(_read(headers), 1):
         match = _HEADER.fullmatch(header)
         if match is None:
             raise click.UsageError(f"--header number {place} is not of the form 'Name: value'")
@@ -167,6 +168,19 @@ def _lines(headers: tuple[str, ...], host: str | None, *, plain: bool, tls: bool
         standard.append(("X-Forwarded-Proto", "https"))
     lines = [line for line in standard if line[0].lower() not in names] + given
     return "".join(f"{name}: {value}\r\n" for name, value in lines)
+
+
+def _read(headers: tuple[str, ...]) -> Iterator[str]:
+    """The header lines, those of files among them."""
+    for header in headers:
+        if not header.startswith("@"):
+            yield header
+            continue
+        try:
+            with click.open_file(header[1:], encoding="utf-8", errors="surrogateescape") as file:
+                yield from (line for line in file.read().splitlines() if line)
+        except OSError as failure:
+            raise click.UsageError(f"--header @FILE cannot be read: {failure.strerror}") from None
 
 
 def _peer(client: str) -> Address:
@@ -194,15 +208,7 @@ def _stored(config: Config) -> _Stored:
 
 
 def _tokens(jwt: Jwt, now: float) -> Tokens:
-    rules = TokenRules(
-        issuer=jwt.issuer,
-        audience=jwt.audience,
-        algorithms=frozenset(jwt.algorithms),
-        leeway=jwt.leeway,
-        subject_claim=jwt.subject_claim,
-        routes_claim=jwt.routes_claim,
-        metadata_claims=jwt.metadata_claims,
-    )
+    rules = rules_of(jwt)
     failure = None
     checks = True
     if jwt.secret is not None:

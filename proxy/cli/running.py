@@ -15,6 +15,7 @@ from proxy.notify import notify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.admin.try_page.page import TryPage
     from proxy.config.model import Config
 
 # Containers made between two rounds of the youngest generation.
@@ -34,12 +35,15 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-async def run(config: Config, *, started: Callable[[Gateway], None]) -> None:
+async def run(
+    config: Config, *, started: Callable[[Gateway], None], try_page: TryPage | None = None
+) -> None:
     """Runs a gateway: the first signal drains it, the second ends it at once.
 
     Args:
         config: valid.
         started: is told when the gateway listens.
+        try_page: what the demo shows on the admin listener; else None.
 
     Raises:
         StoreUnavailable: the store cannot be used.
@@ -54,7 +58,7 @@ async def run(config: Config, *, started: Callable[[Gateway], None]) -> None:
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, asked.put_nowait, number)
     loop.add_signal_handler(signal.SIGHUP, _refuse_reload, log)
-    gateway = Gateway(config, log, loop)
+    gateway = Gateway(config, log, loop, try_page=try_page)
     try:
         await gateway.start()
         started(gateway)

@@ -76,11 +76,15 @@ def assert_exists(words: list[str]) -> None:
     """`words` begin with a command that exists, and hold only flags that it takes."""
     if words == ["--help"]:
         return
-    name, *arguments = words
-    assert name in main.commands, words
+    command: click.Command = main
+    arguments = words
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        name, *arguments = arguments
+        assert name in command.commands, words
+        command = command.commands[name]
     flags = {
         flag
-        for parameter in main.commands[name].params
+        for parameter in command.params
         if isinstance(parameter, click.Option)
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
@@ -107,3 +111,7 @@ def test_a_command_that_does_not_exist_is_noticed():
         assert_exists(["conjure"])
     with pytest.raises(AssertionError):
         assert_exists(["serve", "--faster"])
+    with pytest.raises(AssertionError):
+        assert_exists(["keys", "conjure"])
+    with pytest.raises(AssertionError):
+        assert_exists(["keys", "create", "--faster"])

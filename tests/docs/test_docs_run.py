@@ -92,6 +92,41 @@ def run(command: list[str], *, key: str = KEY, **options) -> subprocess.Complete
     )
 
 
+def gopath_with(library: str) -> str:
+    """A GOPATH that holds a library of GitHub; without one the test is skipped."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed (Debian: golang-go)")
+    own = subprocess.run([go, "env", "GOPATH"], check=True, capture_output=True, text=True)
+    for folder in (*own.stdout.strip().split(os.pathsep), "/usr/share/gocode"):
+        if folder and (Path(folder) / "src/github.com" / library).is_dir():
+            return folder
+    pytest.skip(f"no {library} (Debian: golang-github-{library.replace('/', '-')}-dev)")
+
+
+def build_go(text: str, gopath: str, folder: Path) -> Path:
+    """Builds a program of one file."""
+    source = folder / "main.go"
+    source.write_text(text)
+    environment = {
+        "GO111MODULE": "off",
+        "GOPATH": gopath,
+        "GOFLAGS": "",
+        "GOTOOLCHAIN": "local",
+        "CGO_ENABLED": "0",
+    }
+    built = subprocess.run(
+        ["go", "build", "-o", str(folder / "client"), str(source)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_DEADLINE,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder / "client"
+
+
 class TestTranscripts:
     @staticmethod
     def normal(text: str) -> list[str]:
@@ -139,40 +174,12 @@ class TestPython:
 
 
 class TestGo:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def gopath(cls) -> str:
-        go = shutil.which("go")
-        if go is None:
-            pytest.skip("Go is not installed (Debian: golang-go)")
-        own = subprocess.run([go, "env", "GOPATH"], check=True, capture_output=True, text=True)
-        for folder in (*own.stdout.strip().split(os.pathsep), "/usr/share/gocode"):
-            if folder and (Path(folder) / "src/github.com/gorilla/websocket").is_dir():
-                return folder
-        pytest.skip("no gorilla/websocket (Debian: golang-github-gorilla-websocket-dev)")
-
-    def test_client_of_the_readme_gets_its_echo(self, gopath: str, public: str, tmp_path: Path):
+    def test_client_of_the_readme_gets_its_echo(self, public: str, tmp_path: Path):
         [block] = [b for b in README.blocks_in("go") if b.text.startswith("package main")]
-        source = tmp_path / "main.go"
-        source.write_text(block.text.replace(PRINTED_ADDRESS, public))
-        environment = {
-            "GO111MODULE": "off",
-            "GOPATH": gopath,
-            "GOFLAGS": "",
-            "GOTOOLCHAIN": "local",
-            "CGO_ENABLED": "0",
-        }
-        built = subprocess.run(
-            ["go", "build", "-o", str(tmp_path / "client"), str(source)],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=BUILD_DEADLINE,
-            check=False,
-        )
-        assert built.returncode == 0, built.stderr
-        assert run([str(tmp_path / "client")]).stdout == "hello <nil>\n"
-        refused = run([str(tmp_path / "client")], key="wrong")
+        gopath = gopath_with("gorilla/websocket")
+        client = str(build_go(block.text.replace(PRINTED_ADDRESS, public), gopath, tmp_path))
+        assert run([client]).stdout == "hello <nil>\n"
+        refused = run([client], key="wrong")
         assert refused.stderr.endswith("401 Unauthorized key_unknown\n")
 
 

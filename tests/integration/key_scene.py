@@ -102,9 +102,9 @@ def configuration(upstream: Upstream, store: Path, **fields: Any) -> dict[str, A
 
 
 @contextmanager
-def scene(folder: Path, **fields: Any) -> Iterator[Scene]:
-    """A scene with a gateway of its own."""
-    store = folder / STORE
+def scene(folder: Path, store: Path | None = None, **fields: Any) -> Iterator[Scene]:
+    """A scene with a gateway of its own, whose store lies in its folder unless told otherwise."""
+    store = store or folder / STORE
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream())
         config = configuration(upstream, store, **fields)

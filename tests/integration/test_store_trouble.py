@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 
 from tests.harness.accounts import log_faults
 from tests.harness.heads import upgrade
+from tests.harness.operators import CommandLine
 from tests.harness.process import wait_until
 from tests.harness.trouble import (
     GARBAGE,
@@ -51,8 +53,8 @@ pytestmark = pytest.mark.timeout(90)
 
 FIXED = "the-key-of-the-configuration-3c5e7a"
 UNKNOWN = "nobody-has-ever-had-this-key-1b2d"
-GRACE = 4.0
-# A store that does not answer is given up after two seconds, and is back within one.
+# A store that hangs is given up after two seconds; time enough is left to see the time of grace.
+GRACE, GRACE_HANGING = 3.0, 4.5
 NOTICED = 4.0
 
 TROUBLES: dict[str, Any] = {
@@ -67,15 +69,14 @@ TROUBLES: dict[str, Any] = {
 
 
 @contextmanager
-def troubled_scene(folder: Path, **fields: Any) -> Iterator[Scene]:
+def troubled_scene(folder: Path, grace: float = GRACE) -> Iterator[Scene]:
     """A scene whose store has a folder of its own."""
     data = folder / "data"
     data.mkdir()
-    keys = [{"name": "fixed", "secret": FIXED}]
+    keys = [{"name": "fixed", "sha256": hashlib.sha256(FIXED.encode()).hexdigest()}]
     store = data / "keys.db"
-    config = {"store": f"sqlite:{store}", "store_grace": f"{GRACE}s", "keys": keys, **fields}
-    with scene(folder, **config) as made:
-        yield made._replace(store=store, line=type(made.line)(store))
+    with scene(folder, store, store_grace=f"{grace}s", keys=keys) as made:
+        yield made
         made.leave()
 
 
@@ -105,7 +106,8 @@ def test_a_gateway_lives_through_trouble_with_its_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     obey_rights(tmp_path, monkeypatch)
-    with troubled_scene(tmp_path) as house:
+    grace = GRACE_HANGING if name == "file hangs" else GRACE
+    with troubled_scene(tmp_path, grace) as house:
         known, suspended = house.create(), house.create()
         house.api.act("suspend", suspended["name"])
         live = [house.open(known["secret"]), house.open(FIXED)]
@@ -119,10 +121,10 @@ def test_a_gateway_lives_through_trouble_with_its_store(
             assert int(answer.get("Retry-After")) > 0
             assert outcome(house, known["secret"]) == (101, None)
             assert outcome(house, suspended["secret"]) == (401, "key_suspended")
-            assert time.monotonic() - began < GRACE, "too slow to see the time of grace"
+            assert time.monotonic() - began < grace, "too slow to see the time of grace"
 
-            assert wait_until(lambda: outcome(house, known["secret"]) == AWAY, GRACE + 1, 0.1)
-            assert time.monotonic() - began > GRACE - 0.5, "no time of grace"
+            assert wait_until(lambda: outcome(house, known["secret"]) == AWAY, grace + 1, 0.1)
+            assert time.monotonic() - began > grace - 0.5, "no time of grace"
             with house.upstream.untouched():
                 assert outcome(house, known["secret"]) == AWAY
             assert outcome(house, FIXED) == (101, None)
@@ -223,7 +225,7 @@ def test_a_first_look_at_a_key_is_never_believed_from_memory(tmp_path: Path) -> 
     with troubled_scene(tmp_path) as house:
         with directory_gone(house.store):
             assert wait_until(lambda: up(house) == 0, NOTICED)
-            line = type(house.line)(house.store.parent.with_name("away") / house.store.name)
+            line = CommandLine(house.store.parent.with_name("away") / house.store.name)
             made = line.create(new_name())
             assert outcome(house, made["secret"]) == AWAY
         assert wait_until(lambda: outcome(house, made["secret"]) == (101, None), 5, 0.1)
@@ -264,7 +266,7 @@ def _no_right_in_directory(store: Path) -> None:
 
 
 START_TROUBLES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "missing directory": (_missing_directory, "does not exist; make it with `mkdir -p"),
+    "missing directory": (_missing_directory, "which is no folder; make the folder"),
     "garbage": (_garbage, "is damaged, or no SQLite database; put back a copy"),
     "directory": (_directory, "is a directory; name a file in it"),
     "foreign database": (_foreign, "is a database of another program; name another file"),
@@ -281,7 +283,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def refused_start(folder: Path, upstream: Upstream, store: Path) -> str:
-    """What `serve` says when it does not start, which is one line."""
+    """What `serve` says to people when it does not start."""
     config = {
         "listen": "127.0.0.1:0",
         "admin": {"listen": "127.0.0.1:0"},
@@ -300,10 +302,10 @@ def refused_start(folder: Path, upstream: Upstream, store: Path) -> str:
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert len(said) == 1, done.stderr
-    assert said[0].startswith(f"Error: sqlite:{store} ")
+    assert said[0].startswith("Error: ")
+    assert str(store.parent) in done.stderr
     assert "listening" not in done.stderr
-    return said[0]
+    return "\n".join(said)
 
 
 @pytest.mark.parametrize("case", START_TROUBLES)
@@ -323,19 +325,19 @@ def test_serve_says_what_is_the_matter_with_its_store(
 def test_serve_does_not_wait_for_ever_for_a_lock(
     tmp_path: Path, upstream: Upstream, store: Path
 ) -> None:
-    with scene(tmp_path, store=f"sqlite:{store}") as house:
+    with scene(tmp_path, store) as house:
         made = house.create()
         house.gateway.stop()
     with file_locked(store):
         began = time.monotonic()
         assert "is locked by another process; end what" in refused_start(tmp_path, upstream, store)
         assert time.monotonic() - began < 10
-    with scene(tmp_path, store=f"sqlite:{store}") as house:
+    with scene(tmp_path, store) as house:
         assert house.ask(made["secret"]).status == 101
 
 
 def test_serve_makes_a_missing_file_that_nobody_else_can_read(tmp_path: Path, store: Path) -> None:
-    with scene(tmp_path, store=f"sqlite:{store}") as house:
+    with scene(tmp_path, store) as house:
         assert outcome(house, UNKNOWN) == (401, "key_unknown")
         assert house.door.ask(upgrade("/app")).code == "key_missing"
         assert any(f"keys in sqlite:{store}" in line for line in house.gateway.output)

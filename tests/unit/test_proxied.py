@@ -8,6 +8,8 @@ import os
 import socket
 import ssl
 import struct
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from tests.harness.certificates import Certificates
 from tests.unit.sessions.scene import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from proxy.config.values import Address
@@ -62,13 +64,6 @@ LONGEST = block(
 )
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    if request.param == "uvloop":
-        return uvloop.EventLoopPolicy()
-    return asyncio.DefaultEventLoopPolicy()
-
-
 class Door(asyncio.Protocol):
     """What is behind the listener: keeps what comes and answers `hello`."""
 
@@ -96,10 +91,6 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
 
 
-def handing_over() -> list[asyncio.Task[Any]]:
-    return [task for task in asyncio.all_tasks() if task.get_name() == "hand over"]
-
-
 async def until(condition: Callable[[], bool]) -> None:
     """Waits for something that the system tells nobody about."""
     async with asyncio.timeout(5):
@@ -111,6 +102,25 @@ async def turns(count: int = 5) -> None:
     """Lets the loop see what the kernel has."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+class Failing:
+    """A listening socket that fails to accept so many times, as the system may."""
+
+    def __init__(self, sock: socket.socket, failures: list[int]) -> None:
+        self._sock = sock
+        self.failures = failures
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def accept(self) -> Any:
+        self.asked += 1
+        if self.failures:
+            number = self.failures.pop(0)
+            raise OSError(number, os.strerror(number))
+        return self._sock.accept()
 
 
 class Scene:
@@ -133,14 +143,32 @@ class Scene:
         self.listener = listen_proxied(
             address, name="listen", log=self.log, loop=loop, **{**settings, **options}
         )
-        return self.stand_before(self.listener)
+        return self._stand_before(self.listener)
 
-    def stand_before(self, listener: ProxiedListener) -> ProxiedListener:
+    def _stand_before(self, listener: ProxiedListener) -> ProxiedListener:
         self._listeners.append(listener)
         self._where = listener.sockets[0].getsockname()
         self._family = listener.sockets[0].family
         self.listener = listener
         return listener
+
+    def listen_failing(self, failures: list[int]) -> Failing:
+        """Listens on a socket that accepts nobody until it has failed so often."""
+        sock: Any = Failing(listening_socket(LOOPBACK, name="listen"), failures)
+        loop = asyncio.get_running_loop()
+        self._stand_before(
+            ProxiedListener(
+                sock,
+                self.door,
+                trusted=TRUSTED,
+                at_most=None,
+                deadlines=DeadlineQueue(5.0, loop),
+                secure={},
+                log=self.log,
+                loop=loop,
+            )
+        )
+        return sock
 
     def door(self, source: Any) -> Door:
         self.doors.append(Door(source))
@@ -192,14 +220,30 @@ async def heard(client: socket.socket) -> bytes:
     return said
 
 
-@pytest.fixture
-async def scene() -> Any:
-    scene = Scene()
-    yield scene
-    scene.close()
-    await until(lambda: all(door.lost or not hasattr(door, "transport") for door in scene.doors))
-    assert handing_over() == []
-    assert scene.faults == []
+def on_both_loops(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Makes a test of a coroutine whose first argument is a scene."""
+
+    @wraps(story)
+    def test(loop_factory: Callable[[], asyncio.AbstractEventLoop], **given: Any) -> None:
+        async def tell() -> None:
+            scene = Scene()
+            try:
+                await story(scene, **given)
+            finally:
+                scene.close()
+            reached = [door for door in scene.doors if hasattr(door, "transport")]
+            await until(lambda: all(door.lost for door in reached))
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert scene.faults == []
+
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(tell())
+
+    _, *parameters = signature(story).parameters.values()
+    loop_factory = Parameter("loop_factory", Parameter.POSITIONAL_OR_KEYWORD)
+    test.__signature__ = Signature([loop_factory, *parameters])  # type: ignore[attr-defined]
+    factories = [asyncio.new_event_loop, uvloop.new_event_loop]
+    return pytest.mark.parametrize("loop_factory", factories, ids=["asyncio", "uvloop"])(test)
 
 
 # Who it is from ------------------------------------------------------------------------------
@@ -211,6 +255,7 @@ async def scene() -> Any:
     ids=["IPv4", "IPv6", "longest", "balancer itself"],
 )
 @pytest.mark.parametrize("tail", [b"", REQUEST, REQUEST * 5000], ids=["alone", "tail", "long tail"])
+@on_both_loops
 async def test_door_learns_the_source_and_gets_what_is_behind_the_block_once(
     scene: Scene, sent: bytes, source: Any, tail: bytes
 ) -> None:
@@ -225,6 +270,7 @@ async def test_door_learns_the_source_and_gets_what_is_behind_the_block_once(
 
 
 @pytest.mark.parametrize("sent", [FROM_V4, FROM_V6, FROM_BALANCER], ids=["v4", "v6", "balancer"])
+@on_both_loops
 async def test_block_may_come_byte_by_byte(scene: Scene, sent: bytes) -> None:
     scene.listen()
     client = await scene.connect()
@@ -236,6 +282,7 @@ async def test_block_may_come_byte_by_byte(scene: Scene, sent: bytes) -> None:
     await until(lambda: bool(scene.doors) and scene.doors[0].data == REQUEST)
 
 
+@on_both_loops
 async def test_block_may_be_cut_anywhere(scene: Scene) -> None:
     scene.listen()
     for cut in range(1, len(FROM_V4)):
@@ -247,6 +294,7 @@ async def test_block_may_be_cut_anywhere(scene: Scene) -> None:
         assert scene.doors[-1].source == CLIENT
 
 
+@on_both_loops
 async def test_peer_of_the_socket_remains_known_to_the_transport(scene: Scene) -> None:
     scene.listen()
     client = await scene.connect(FROM_BALANCER)
@@ -254,6 +302,7 @@ async def test_peer_of_the_socket_remains_known_to_the_transport(scene: Scene) -
     assert scene.doors[0].transport.get_extra_info("peername") == client.getsockname()
 
 
+@on_both_loops
 async def test_connection_is_one_as_any_other_listener_makes_it(scene: Scene) -> None:
     scene.listen()
     sock = (await scene.opened(FROM_V4)).transport.get_extra_info("socket")
@@ -261,6 +310,7 @@ async def test_connection_is_one_as_any_other_listener_makes_it(scene: Scene) ->
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@on_both_loops
 async def test_door_hears_that_its_client_left(scene: Scene) -> None:
     scene.listen()
     client = await scene.connect(FROM_V4 + REQUEST)
@@ -269,6 +319,7 @@ async def test_door_hears_that_its_client_left(scene: Scene) -> None:
     assert scene.doors[0].data == REQUEST
 
 
+@on_both_loops
 async def test_half_a_block_does_not_keep_the_loop_awake(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +332,7 @@ async def test_half_a_block_does_not_keep_the_loop_awake(
     assert looks == [FROM_V4[:20]]
 
 
+@on_both_loops
 async def test_many_connect_at_once(scene: Scene) -> None:
     scene.listen(at_most=None)
     clients = [await scene.connect(FROM_V4 + b"%d" % number) for number in range(300)]
@@ -335,6 +387,7 @@ class TlsClient:
 
 
 @pytest.mark.parametrize("cut", [None, 5, len(FROM_V4), len(FROM_V4) + 5])
+@on_both_loops
 async def test_block_comes_before_tls(
     scene: Scene, tls: ssl.SSLContext, certificates: Certificates, cut: int | None
 ) -> None:
@@ -353,6 +406,7 @@ async def test_block_comes_before_tls(
     assert door.transport.get_extra_info("ssl_object").version() == "TLSv1.3"
 
 
+@on_both_loops
 async def test_client_that_fails_in_tls_is_closed_without_a_line(
     scene: Scene, tls: ssl.SSLContext
 ) -> None:
@@ -365,6 +419,7 @@ async def test_client_that_fails_in_tls_is_closed_without_a_line(
     assert scene.log.lines == []
 
 
+@on_both_loops
 async def test_tls_handshake_has_a_deadline(scene: Scene, tls: ssl.SSLContext) -> None:
     scene.listen(tls=tls, handshake_timeout=SHORT)
     before = open_files()
@@ -377,6 +432,7 @@ async def test_tls_handshake_has_a_deadline(scene: Scene, tls: ssl.SSLContext) -
 # Who is turned away --------------------------------------------------------------------------
 
 
+@on_both_loops
 async def test_peer_that_is_not_trusted_is_closed_at_once(scene: Scene) -> None:
     scene.listen(trusted=(ip_network("10.0.0.0/8"), ip_network("::/0")))
     for _ in range(3):
@@ -401,6 +457,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("sent", "cause"), REFUSED.values(), ids=REFUSED)
+@on_both_loops
 async def test_connection_without_a_good_block_is_closed_at_once(
     scene: Scene, sent: bytes, cause: str
 ) -> None:
@@ -414,6 +471,7 @@ async def test_connection_without_a_good_block_is_closed_at_once(
     assert text == again
 
 
+@on_both_loops
 async def test_warning_of_a_cause_is_repeated_after_a_while(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,6 +482,7 @@ async def test_warning_of_a_cause_is_repeated_after_a_while(
     assert [level for level, _ in scene.refusals()] == ["warning"] * 3
 
 
+@on_both_loops
 async def test_silent_peer_is_closed_in_time_without_a_line(scene: Scene) -> None:
     scene.listen(handshake_timeout=SHORT)
     began = asyncio.get_running_loop().time()
@@ -434,6 +493,7 @@ async def test_silent_peer_is_closed_in_time_without_a_line(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize("sent", [FROM_V4[:1], FROM_V4[:16], FROM_V4[:-1], LONGEST[:-1]])
+@on_both_loops
 async def test_peer_that_stops_within_the_block_is_closed_in_time(
     scene: Scene, sent: bytes
 ) -> None:
@@ -442,6 +502,7 @@ async def test_peer_that_stops_within_the_block_is_closed_in_time(
     assert scene.refusals() == [("warning", CUT)]
 
 
+@on_both_loops
 async def test_dribbling_wins_no_time(scene: Scene) -> None:
     scene.listen(handshake_timeout=SHORT)
     client = await scene.connect()
@@ -457,6 +518,7 @@ async def test_dribbling_wins_no_time(scene: Scene) -> None:
     assert scene.refusals() == [("warning", CUT)]
 
 
+@on_both_loops
 async def test_deadline_ends_with_the_block(scene: Scene) -> None:
     scene.listen(handshake_timeout=SHORT)
     door = await scene.opened(FROM_V4)
@@ -465,6 +527,7 @@ async def test_deadline_ends_with_the_block(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", FROM_V4[:7]])
+@on_both_loops
 async def test_peer_that_leaves_before_its_block_is_forgotten(scene: Scene, sent: bytes) -> None:
     scene.listen()
     before = open_files()
@@ -474,6 +537,7 @@ async def test_peer_that_leaves_before_its_block_is_forgotten(scene: Scene, sent
     assert scene.refusals() == ([("warning", CUT)] if sent else [])
 
 
+@on_both_loops
 async def test_peer_that_resets_is_forgotten(scene: Scene) -> None:
     scene.listen()
     client = await scene.connect(FROM_V4[:7])
@@ -485,6 +549,7 @@ async def test_peer_that_resets_is_forgotten(scene: Scene) -> None:
     assert scene.log.lines == []
 
 
+@on_both_loops
 async def test_oldest_makes_room_for_the_newest(scene: Scene) -> None:
     scene.listen(at_most=2)
     first = await scene.connect()
@@ -502,6 +567,7 @@ async def test_oldest_makes_room_for_the_newest(scene: Scene) -> None:
     assert len(scene.listener) == 1
 
 
+@on_both_loops
 async def test_client_in_its_tls_handshake_makes_room_too(
     scene: Scene, tls: ssl.SSLContext
 ) -> None:
@@ -513,6 +579,7 @@ async def test_client_in_its_tls_handshake_makes_room_too(
     assert len(scene.listener) == 1
 
 
+@on_both_loops
 async def test_fault_of_a_door_is_told_and_closes_its_connection(scene: Scene) -> None:
     def broken(source: Any) -> asyncio.Protocol:
         raise RuntimeError("a fault of ours")
@@ -532,6 +599,7 @@ async def test_fault_of_a_door_is_told_and_closes_its_connection(scene: Scene) -
 # The end -------------------------------------------------------------------------------------
 
 
+@on_both_loops
 async def test_closing_leaves_neither_files_nor_tasks(scene: Scene, tls: ssl.SSLContext) -> None:
     before = open_files()
     listener = scene.listen(tls=tls)
@@ -551,10 +619,11 @@ async def test_closing_leaves_neither_files_nor_tasks(scene: Scene, tls: ssl.SSL
         assert await heard(client) == b""
         client.close()
     await until(lambda: open_files() == before)
-    assert handing_over() == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     assert scene.log.lines == []
 
 
+@on_both_loops
 async def test_connection_that_is_being_handed_over_is_closed_with_the_listener(
     scene: Scene,
 ) -> None:
@@ -573,6 +642,7 @@ async def test_connection_that_is_being_handed_over_is_closed_with_the_listener(
     assert scene.doors == []
 
 
+@on_both_loops
 async def test_session_outlives_the_listener(scene: Scene) -> None:
     listener = scene.listen()
     client = await scene.connect(FROM_V4)
@@ -587,11 +657,13 @@ async def test_session_outlives_the_listener(scene: Scene) -> None:
 # Listening -----------------------------------------------------------------------------------
 
 
+@on_both_loops
 async def test_listener_says_where_it_listens(scene: Scene) -> None:
     listener = scene.listen()
     assert address_of(listener, LOOPBACK) == "{}:{}".format(*listener.sockets[0].getsockname())
 
 
+@on_both_loops
 async def test_address_in_use_is_told_with_the_field_to_change(scene: Scene) -> None:
     listener = scene.listen()
     with pytest.raises(CannotListen, match=r"in use.*'listen'"):
@@ -599,6 +671,7 @@ async def test_address_in_use_is_told_with_the_field_to_change(scene: Scene) -> 
 
 
 @pytest.mark.parametrize("trusted", [True, False])
+@on_both_loops
 async def test_peer_on_a_unix_socket_counts_as_this_machine(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool
 ) -> None:
@@ -615,69 +688,24 @@ async def test_peer_on_a_unix_socket_counts_as_this_machine(
         assert [level for level, _ in scene.refusals()] == ["warning"]
 
 
-class Failing:
-    """A listening socket that fails to accept so many times, as the system may."""
-
-    def __init__(self, sock: socket.socket, failures: list[int]) -> None:
-        self._sock = sock
-        self.failures = failures
-        self.asked = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def accept(self) -> Any:
-        self.asked += 1
-        if self.failures:
-            number = self.failures.pop(0)
-            raise OSError(number, os.strerror(number))
-        return self._sock.accept()
-
-
-@pytest.fixture
-def failing(scene: Scene) -> Iterator[Callable[[list[int]], Failing]]:
-    made: list[Failing] = []
-
-    def failing(failures: list[int]) -> Failing:
-        loop = asyncio.get_running_loop()
-        sock: Any = Failing(listening_socket(LOOPBACK, name="listen"), failures)
-        made.append(sock)
-        scene.stand_before(
-            ProxiedListener(
-                sock,
-                scene.door,
-                trusted=TRUSTED,
-                at_most=None,
-                deadlines=DeadlineQueue(5.0, loop),
-                secure={},
-                log=scene.log,
-                loop=loop,
-            )
-        )
-        return made[-1]
-
-    yield failing
-    for sock in made:
-        sock.close()
-
-
+@on_both_loops
 async def test_client_that_is_gone_before_it_is_accepted_keeps_nobody_waiting(
-    scene: Scene, failing: Callable[[list[int]], Failing]
+    scene: Scene,
 ) -> None:
-    failing([errno.ECONNABORTED, errno.EPROTO, errno.ECONNABORTED])
+    scene.listen_failing([errno.ECONNABORTED, errno.EPROTO, errno.ECONNABORTED])
     assert (await scene.opened(FROM_V4)).source == CLIENT
     assert scene.log.lines == []
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@on_both_loops
 async def test_system_without_files_is_asked_again_after_a_rest(
     scene: Scene,
-    failing: Callable[[list[int]], Failing],
     monkeypatch: pytest.MonkeyPatch,
     number: int,
 ) -> None:
     monkeypatch.setattr(proxied, "_REST", SHORT)
-    sock = failing([number] * 3)
+    sock = scene.listen_failing([number] * 3)
     began = asyncio.get_running_loop().time()
     assert (await scene.opened(FROM_V4)).source == CLIENT
     assert asyncio.get_running_loop().time() - began >= 3 * SHORT * 0.9
@@ -692,11 +720,12 @@ async def test_system_without_files_is_asked_again_after_a_rest(
     ]
 
 
+@on_both_loops
 async def test_listener_that_rests_can_be_closed(
-    scene: Scene, failing: Callable[[list[int]], Failing], monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proxied, "_REST", SHORT)
-    sock = failing([errno.EMFILE] * 10)
+    sock = scene.listen_failing([errno.EMFILE] * 10)
     client = await scene.connect(FROM_V4)
     await until(lambda: sock.asked == 1)
     scene.listener.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
+    from proxy.admin.try_page.page import TryPage
     from proxy.config.model import Config
 
 
@@ -29,15 +30,19 @@ class Run:
 
     def __init__(self) -> None:
         self.config: Config
+        self.page: TryPage
         self.keys: list[Key] = []
         self.ticks: list[str] = []
         self.failure: Exception | None = None
 
-    async def __call__(self, config: Config, *, started: Callable[[Any], None]) -> None:
+    async def __call__(
+        self, config: Config, *, started: Callable[[Any], None], try_page: TryPage
+    ) -> None:
         if self.failure is not None:
             raise self.failure
         started(None)
         self.config = config
+        self.page = try_page
         store = open_store(config.store, create=False)
         self.keys = store.keys()
         store.close()
@@ -64,6 +69,7 @@ def test_what_the_demo_says_is_so(run: Run, wskeeper: Callable[..., Result]) -> 
     assert [each.digest for each in key.secrets] == [digest_of(secret.encode())]
     assert (key.routes, key.expires_at, key.revoked_at) == (None, None, None)
     assert f"ws://{run.config.listen}/chat/room1" in result.stdout
+    assert f"http://{run.config.admin.listen}/try#key={secret}" in result.stdout
     assert f"--admin http://{run.config.admin.listen}" in result.stdout
     assert f"keys revoke demo --store {run.config.store}" in result.stdout
     assert {route.name for route in run.config.routes} == {"echo", "chat", "clock"}
@@ -72,6 +78,20 @@ def test_what_the_demo_says_is_so(run: Run, wskeeper: Callable[..., Result]) -> 
     folder = Path(run.config.store.removeprefix("sqlite:")).parent
     assert folder.name.startswith("wskeeper-demo-")
     assert not folder.exists()
+
+
+def test_chat_of_the_demo_serves_its_page_alone(run: Run, wskeeper: Callable[..., Result]) -> None:
+    wskeeper("demo")
+    routes = {f"/{route.name}": route for route in run.config.routes}
+    chat, plain = routes["/chat"], routes[run.page.plain]
+    port = run.config.admin.listen.port
+    assert chat.origins == (f"http://127.0.0.1:{port}", f"http://localhost:{port}")
+    assert run.page.gateway == str(run.config.listen)
+    assert run.page.chat.startswith("/chat/")
+    taken = {carrier.kind for carrier in run.config.carriers_of(chat)}
+    assert taken == {"header", "bearer", "subprotocol", "ticket", "first_message"}
+    assert (chat.refuse_with, plain.refuse_with) == ("auto", "http")
+    assert "subprotocol" in {carrier.kind for carrier in run.config.carriers_of(plain)}
 
 
 def test_demo_takes_other_ports_when_its_own_are_taken(

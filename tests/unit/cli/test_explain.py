@@ -297,6 +297,17 @@ def test_wrong_usage_exits_2_and_repeats_nothing(explain: Command, arguments: li
     assert SECRET not in result.output
 
 
+def test_headers_may_come_from_a_file_or_stdin(wskeeper: Command, explain: Command) -> None:
+    Path("headers").write_text(f"X-Api-Key: {SECRET}\n\nOrigin: https://app.example\n")
+    told = steps(explain("/chat", "--header", "@headers"))
+    assert told["verdict"] == "101, if the upstream answers"
+    assert told["origin"].startswith("https://app.example: allowed")
+    line = f"X-Api-Key: {SECRET}\r\n".encode()
+    result = wskeeper("explain", "--path", "/chat", "--header", "@-", stdin=line)
+    assert steps(result)["carrier"] == "header X-Api-Key"
+    failed(explain("/chat", "--header", "@nowhere"), "No such file", code=2)
+
+
 def test_a_faulty_configuration_is_one_line(explain: Command) -> None:
     Path("wskeeper.yaml").write_text("routes: 1\n")
     failed(explain("/chat"), "wskeeper.yaml:1")

@@ -28,7 +28,10 @@ class Gateway:
 
     made: Gateway
 
-    def __init__(self, _config: Any, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, _config: Any, log: Log, loop: asyncio.AbstractEventLoop, *, try_page: object
+    ) -> None:
+        assert try_page is None
         self.calls: list[str] = []
         self.log = log
         self.loop = loop

@@ -35,6 +35,8 @@ ONE, TWO = key("one"), key("two")
 class Store:
     """Keys in a list, changed by whoever likes, away or silent when told so."""
 
+    warning: str | None = None
+
     def __init__(self, *keys: Key) -> None:
         self.kept = {key.id: key for key in keys}
         self.journal: list[Change] = []

@@ -317,7 +317,7 @@ def test_store_that_went_away_and_came_back_is_logged_once_each() -> None:
         level, _, fields = rig.log.lines[1]
         assert (level, fields) == (
             "error",
-            {"store": PLACE, "cause": str(AWAY), "grace_s": GRACE},
+            {"store": PLACE, "cause": f"{AWAY.cause}; {AWAY.mend}", "grace_s": GRACE},
         )
 
     rig.tells(story)
@@ -448,5 +448,17 @@ def test_nobody_waits_long_for_a_store_that_hangs() -> None:
         await asyncio.sleep(1)
         assert rig.heard() == [{"one"}]
         assert rig.log.events("key_revoked")
+
+    rig.tells(story)
+
+
+@pytest.mark.parametrize("warning", [None, "can be read by others"])
+def test_store_that_others_may_read_is_told_at_the_start(warning: str | None) -> None:
+    rig = Rig()
+    rig.store.warning = warning
+
+    async def story() -> None:
+        told = rig.log.events("store_exposed")
+        assert told == ([] if warning is None else [{"store": PLACE, "cause": warning}])
 
     rig.tells(story)
