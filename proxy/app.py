@@ -36,8 +36,7 @@ from proxy.sessions.revocation import Revocation
 from proxy.sessions.sweeper import Sweeper
 from proxy.stores.keeper import StoreKeeper
 from proxy.stores.open import open_store, place_of
-from proxy.upstream.dialer import Dialer
-from proxy.upstream.resolver import Resolver
+from proxy.upstream.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -114,11 +113,18 @@ class Gateway:
         self.revocation = Revocation(
             self.registry, self.callers.keys, partial(_binds, routes), time.time
         )
-        self._resolver = Resolver(loop.time)
+        self.upstreams = Upstreams(
+            routes,
+            load=self.registry.occupancy.of,
+            noise=secrets.token_bytes,
+            deadlines=deadlines,
+            log=log,
+            loop=loop,
+        )
         self.admission = Admission(
             routes=routes,
             authenticator=self.callers.authenticator,
-            dialer=Dialer(routes, self._resolver, deadlines, loop),
+            dialer=self.upstreams.dialer,
             registry=self.registry,
             trusted_proxies=config.trusted_proxies,
             address_header=config.client_address_header.lower().encode("ascii"),
@@ -155,7 +161,6 @@ class Gateway:
         self._admin = self._admin_listener(try_page)
         # Set by start.
         self._public: PublicListener | None = None
-        self._looking: asyncio.Task[None] | None = None
 
     def door(self, peer: Address | None = None) -> FrontDoor:
         """A protocol for a connection just accepted.
@@ -193,9 +198,7 @@ class Gateway:
             keys=len(self.ring),
             stop_grace_s=config.drain.timeout,
         )
-        self._looking = self._loop.create_task(
-            self._look_for_upstreams(), name="look for upstreams"
-        )
+        self.upstreams.start()
 
     async def _listen(self) -> PublicListener:
         """The public listener, as the configuration wants it."""
@@ -252,9 +255,7 @@ class Gateway:
         for session in self.registry:
             session.abort()
         self.sweeper.stop()
-        if self._looking is not None:
-            self._looking.cancel()
-        await self._resolver.close()
+        await self.upstreams.close()
         await self.callers.close()
         if self._admin is not None:
             await self._admin.close()
@@ -269,20 +270,6 @@ class Gateway:
 
     def _keys_changed(self, ids: Collection[str]) -> None:
         self.revocation.reconsider(ids)
-
-    async def _look_for_upstreams(self) -> None:
-        """Says which upstreams have no address yet; they are asked for again when needed."""
-        for route in self.admission.routes:
-            target = route.target
-            if target.socket_path is not None:
-                continue
-            try:
-                await self._resolver.resolve(target.host, target.port)
-            except OSError as failure:
-                cause = failure.strerror or str(failure)
-                self._log.warning(
-                    "upstream_down", route=route.name, upstream=str(target), cause=cause
-                )
 
     def _admin_listener(self, try_page: TryPage | None) -> AdminListener | None:
         config = self._config
@@ -328,6 +315,7 @@ class Gateway:
                 leaving=lambda: self.leaving,
                 keys=self.ring,
                 store_up=lambda: self.keeper.up,
+                upstreams=self.upstreams.states,
                 wall=time.time,
             )
         )

@@ -133,10 +133,11 @@ class ProxiedListener:
         self._door = door
         self._trusted = trusted
         self._at_most = at_most
-        self._secure = secure
+        self.secure = secure
         self._log = log
         # On their way to a door; dicts keep their order.
         self._arrivals: dict[_Arrival, None] = {}
+        self._giving: set[asyncio.Task[Any]] = set()
         # By cause; causes are a handful.
         self._warned: dict[str, float] = {}
         # Set while nothing is accepted.
@@ -219,11 +220,14 @@ class ProxiedListener:
         tell("proxy_protocol_refused", peer=text_of(peer), cause=cause)
 
     def give(self, sock: socket.socket, source: Address | None) -> asyncio.Task[Any]:
-        """Hands a connection over to a door of its own; TLS may take its time."""
-        return self.loop.create_task(
-            self.loop.connect_accepted_socket(partial(self._door, source), sock, **self._secure),
+        """Hands a connection over to a door of its own."""
+        task = self.loop.create_task(
+            self.loop.connect_accepted_socket(partial(self._door, source), sock, **self.secure),
             name="hand over",
         )
+        self._giving.add(task)
+        task.add_done_callback(self._giving.discard)
+        return task
 
     def _may_warn(self, cause: str) -> bool:
         now = self.loop.time()
@@ -244,7 +248,7 @@ class _Arrival:
         self._peer = peer
         # What was taken off the socket.
         self._block = b""
-        # Set once the block was read.
+        # Set during the TLS handshake.
         self._handing_over: asyncio.Task[Any] | None = None
 
     def begin(self) -> None:
@@ -298,8 +302,14 @@ class _Arrival:
 
     def _hand_over(self, source: Address | None) -> None:
         self._leave()
-        self._handing_over = self._listener.give(self._sock, source)
-        self._handing_over.add_done_callback(self._handed_over)
+        task = self._listener.give(self._sock, source)
+        task.add_done_callback(self._handed_over)
+        if self._listener.secure:
+            self._handing_over = task
+        else:
+            # Nobody is waited for. And were the task cancelled, uvloop would close the socket of
+            # a door without a word to it.
+            self._listener.forget(self)
 
     def _handed_over(self, task: asyncio.Task[Any]) -> None:
         self._listener.forget(self)

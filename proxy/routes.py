@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import Refused
 from proxy.handshake.client import within
+from proxy.handshake.settings import HeaderSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from proxy.config.model import Config, Timeouts, UpstreamTls
+    from proxy.config.model import Config, Health, Timeouts, UpstreamTls
     from proxy.config.model import Route as RouteConfig
     from proxy.config.values import Target
     from proxy.handshake.client import Client, Network
@@ -28,10 +29,15 @@ class Route:
     name: str
     host: str | None
     path: bytes
-    target: Target
-    # The target as text, for the log.
+    targets: tuple[Target, ...]
+    # The targets as text, for the log where none of them was chosen.
     upstream: str
     upstream_tls: UpstreamTls
+    balance: str
+    health: Health | None
+    # None where nothing is set.
+    settings: HeaderSettings | None
+    preserve_host: bool
     auth: str
     refuse_with: str
     origins: str | frozenset[bytes] | None
@@ -44,14 +50,18 @@ class Route:
     @classmethod
     def of(cls, config: Config, route: RouteConfig) -> Route:
         """Makes the route that a configuration describes."""
-        origins = route.origins
+        origins, upstream = route.origins, route.upstream
         return cls(
             name=route.name,
             host=route.host,
             path=route.path.encode("ascii"),
-            target=route.upstream.target,
-            upstream=str(route.upstream.target),
-            upstream_tls=route.upstream.tls,
+            targets=upstream.targets,
+            upstream=", ".join(map(str, upstream.targets)),
+            upstream_tls=upstream.tls,
+            balance=upstream.balance,
+            health=upstream.health,
+            settings=HeaderSettings(upstream.headers) if upstream.headers else None,
+            preserve_host=upstream.preserve_host,
             auth=route.auth,
             refuse_with=route.refuse_with,
             origins=(
@@ -72,13 +82,21 @@ class Route:
             return True
         return path.startswith(self.path if self.path.endswith(b"/") else self.path + b"/")
 
-    def upstream_target(self, path: bytes, query: bytes) -> bytes:
+    @property
+    def target(self) -> Target:
+        """The first target, which stands for all where one is shown."""
+        return self.targets[0]
+
+    def upstream_target(self, path: bytes, query: bytes, target: Target | None = None) -> bytes:
         """The raw target to ask the upstream for.
 
         A target without a path of its own gets the request's; else its path stands in place of
         the route's, joined with one `/`.
+
+        Args:
+            target: which of the route's is asked; None for the first.
         """
-        own = self.target.path
+        own = (target or self.targets[0]).path
         if own in {b"", b"/"}:
             return path + query
         rest = path[len(self.path) :].lstrip(b"/")

@@ -6,26 +6,18 @@ import ipaddress
 import math
 from typing import TYPE_CHECKING, Final
 
-from proxy.config.values import plain
+from proxy.limits.addresses import counted_as
+from proxy.limits.failures import AuthFailures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
-# Different wrong tokens that an address may show within a window, in seconds.
+# Different wrong tokens that an address may show within a minute.
 MOST: Final = 10
-WINDOW: Final = 60.0
-
-# Addresses that are remembered; the one that failed first makes room.
-_ADDRESSES: Final = 1024
-# Of IPv6, whose hosts choose among so many addresses.
-_IPV6_PREFIX: Final = 64
 
 
 class TokenFailures:
     """Wrong tokens of the last minute.
-
-    The same wrong token counts once a window: a script with an outdated token does not keep the
-    operators of its machine out, a guesser needs a new one each time.
 
     Args:
         now: a clock in seconds.
@@ -33,8 +25,7 @@ class TokenFailures:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        # By address: when each wrong token was last counted, oldest first.
-        self._seen: dict[str, dict[bytes, float]] = {}
+        self._failures = AuthFailures(MOST)
 
     def note(self, address: str, digest: bytes) -> None:
         """Counts a wrong token.
@@ -43,33 +34,17 @@ class TokenFailures:
             address: of the client.
             digest: of the token.
         """
-        seen = self._recent(address)
-        seen.setdefault(digest, self._now())
-        self._seen[_place(address)] = seen
-        if len(self._seen) > _ADDRESSES:
-            del self._seen[next(iter(self._seen))]
+        self._failures.note(_client(address), digest, self._now())
 
     def wait(self, address: str) -> int | None:
         """Seconds until the address is listened to again; None when it is."""
-        seen = self._recent(address)
-        if len(seen) < MOST:
-            return None
-        return max(1, math.ceil(next(iter(seen.values())) + WINDOW - self._now()))
-
-    def _recent(self, address: str) -> dict[bytes, float]:
-        past = self._now() - WINDOW
-        seen = self._seen.pop(_place(address), {})
-        recent = {digest: at for digest, at in seen.items() if at > past}
-        if recent:
-            self._seen[_place(address)] = recent
-        return recent
+        seconds = self._failures.exhausted(_client(address), self._now())
+        return None if seconds is None else max(1, math.ceil(seconds))
 
 
-def _place(address: str) -> str:
+def _client(address: str) -> Hashable:
+    """What counts as one client; a Unix socket's have no address."""
     try:
-        ip = plain(ipaddress.ip_address(address))
-        if ip.version == 4:
-            return str(ip)
-        return str(ipaddress.ip_network((ip.packed, _IPV6_PREFIX), strict=False))
+        return counted_as(ipaddress.ip_address(address))
     except ValueError:
         return address

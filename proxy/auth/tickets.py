@@ -73,3 +73,9 @@ class Ticket:
                 "origin": None if origin is None else origin.encode("latin-1"),
             }
         )
+
+
+def narrowed(wished: Mapping[str, str], *said: Mapping[str, str]) -> dict[str, str]:
+    """The metadata that a buyer may add to what is said of it: headers have no case."""
+    taken = {name.lower() for metadata in said for name in metadata}
+    return {name: text for name, text in wished.items() if name.lower() not in taken}

@@ -119,8 +119,11 @@ def _metadata(value: object) -> dict[str, str]:
     for name, text in value.items():
         if not _METADATA_NAME.fullmatch(name):
             raise _invalid("metadata", "has a name that is not letters, digits and `-`")
-        if not isinstance(text, str) or len(text) > _MAX_TEXT or text != text.strip():
-            raise _invalid("metadata", f"has a value that is not a text of at most {_MAX_TEXT}")
+        fits = isinstance(text, str) and len(text) <= _MAX_TEXT and text.isprintable()
+        if not fits or text != text.strip():
+            raise _invalid("metadata", f"has a value that is not {_MAX_TEXT} printable characters")
+    if len({name.lower() for name in value}) < len(value):
+        raise _invalid("metadata", "has a name in two spellings: headers have no case")
     return value
 
 

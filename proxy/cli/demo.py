@@ -67,7 +67,7 @@ from websockets.sync.client import connect
 with connect('ws://{public}/clock', additional_headers={{'X-Api-Key': '{key}'}}) as ws:
     for _ in range(3): print(ws.recv())"
 
-Open a connection with one of them, then take its key away and watch it end with 1008:
+Open a connection with one of these, then take its key away and watch it end with 1008:
 
   .venv/bin/wskeeper connections list --admin http://{admin}
   .venv/bin/wskeeper keys revoke demo --store {store}
@@ -110,9 +110,9 @@ async def _demo() -> None:
                 ],
             }
         )
-        click.echo(_LINES.format(public=public, admin=admin, key=key, store=store))
+        lines = _LINES.format(public=public, admin=admin, key=key, store=store)
         page = TryPage(public, chat="/chat/room1", plain="/clock")
-        await run(config, started=lambda _: None, try_page=page)
+        await run(config, started=lambda _: click.echo(lines), try_page=page)
 
 
 def _keep_key(url: str) -> str:

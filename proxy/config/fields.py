@@ -20,7 +20,15 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from proxy.config import carrier_reading, moments, names, stores, targets, values
+from proxy.config import (
+    carrier_reading,
+    header_values,
+    moments,
+    names,
+    stores,
+    targets,
+    values,
+)
 from proxy.config.faults import Wrong, each
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -36,6 +44,8 @@ MAX_HEAD_SIZE = 1 << 20
 # A ticket travels in an address, so it is used at once; in seconds.
 SHORTEST_TICKET = 1.0
 LONGEST_TICKET = 3600.0
+# Between two checks of a target, in seconds.
+SHORTEST_INTERVAL = 0.1
 # More sockets than any kernel hands out.
 MOST = 1_000_000_000
 
@@ -164,6 +174,13 @@ def _ticket_life(value: object) -> float:
     seconds = values.duration(value)
     if not SHORTEST_TICKET <= seconds <= LONGEST_TICKET:
         raise Wrong("is out of range", "write a duration from `1s` to `1h`")
+    return seconds
+
+
+def _check_interval(value: object) -> float:
+    seconds = values.duration(value)
+    if seconds < SHORTEST_INTERVAL:
+        raise Wrong("is too short", "write `100ms` or more")
     return seconds
 
 
@@ -300,6 +317,19 @@ MetadataNames = Annotated[tuple[str, ...], AfterValidator(_metadata_names)]
 Subprotocols = Annotated[tuple[str, ...], AfterValidator(_subprotocols)]
 Plugins = Annotated[tuple[str, ...], AfterValidator(_plugins)]
 TicketLife = Annotated[float, BeforeValidator(_ticket_life), WithJsonSchema(_DURATION_SCHEMA)]
+CheckInterval = Annotated[float, BeforeValidator(_check_interval), WithJsonSchema(_DURATION_SCHEMA)]
+UpstreamHeaders = Annotated[
+    dict[str, InstanceOf[header_values.Template] | None],
+    BeforeValidator(header_values.header_values),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "null"]},
+            "description": "header names with their values; null removes",
+            "examples": [{"Authorization": "Bearer ${TOKEN}", "X-User": "{subject}"}],
+        }
+    ),
+]
 HeaderName = Annotated[str, AfterValidator(carrier_reading.header)]
 Parameter = Annotated[str, AfterValidator(carrier_reading.parameter)]
 CookieName = Annotated[str, AfterValidator(carrier_reading.cookie)]

@@ -41,6 +41,8 @@ def _findings(config: Config) -> Iterator[Finding]:
     for tls, where in ((config.tls, ("tls",)), (config.admin.tls, ("admin", "tls"))):
         if tls is not None:
             yield from _pair(tls.certificate, tls.private_key, where)
+    if config.tls is not None and config.tls.client_ca is not None:
+        yield from _authorities(config.tls.client_ca, ("tls", "client_ca"))
     if config.jwt is not None and config.jwt.jwks_file is not None:
         yield from _jwks(config.jwt.jwks_file)
     for index, route in enumerate(config.routes):
@@ -80,17 +82,19 @@ def _jwks(file: Path) -> Iterator[Finding]:
 def _upstream(tls: UpstreamTls, where: Where) -> Iterator[Finding]:
     if tls.certificate is not None:
         yield from _pair(tls.certificate, tls.private_key, where)
-    if tls.ca is None:
-        return
-    place = (*where, "ca")
-    unreadable, _ = _read(tls.ca, place)
+    if tls.ca is not None:
+        yield from _authorities(tls.ca, (*where, "ca"))
+
+
+def _authorities(bundle: Path, where: Where) -> Iterator[Finding]:
+    unreadable, _ = _read(bundle, where)
     if unreadable is not None:
         yield unreadable
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=tls.ca)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=bundle)
     except ssl.SSLError:
-        yield Finding(place, f"names {tls.ca}, which holds no certificate", "name a PEM bundle")
+        yield Finding(where, f"names {bundle}, which holds no certificate", "name a PEM bundle")
 
 
 def _pair(certificate: Path, private_key: Path | None, where: Where) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from proxy.config import (
     listener_rules,
     rules,
     translation,
+    upstream_rules,
 )
 from proxy.config.document import Unreadable, parse
 from proxy.config.environment import Variables, expand
@@ -197,6 +198,7 @@ def _validated(draft: Draft) -> tuple[Config | None, list[Finding]]:
         found += translation.findings(error, draft.data, Config)
     found += rules.findings(draft.data)
     found += listener_rules.findings(draft.data)
+    found += upstream_rules.findings(draft.data)
     found += carrier_rules.findings(draft.data)
     found += jwt_rules.findings(draft.data)
     found += key_rules.findings(draft.data, draft.places.is_literal)

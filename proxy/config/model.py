@@ -28,12 +28,24 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
 
+    from proxy.config.values import Target
+
 
 class ListenerTls(Section):
     """The certificate of a listener: PEM files, absolute once loaded."""
 
     certificate: fields.File
     private_key: fields.File
+
+
+class PublicTls(ListenerTls):
+    """The certificate of the public listener, and whose certificates its clients must have.
+
+    Args:
+        client_ca: PEM bundle of the authorities; None asks clients for no certificate.
+    """
+
+    client_ca: fields.File | None = None
 
 
 class Log(Section):
@@ -214,13 +226,46 @@ class UpstreamTls(Section):
     server_name: str | None = None
 
 
-class Upstream(Section):
-    """The service behind a route: a URL, or a mapping with one URL in `targets` and `tls`."""
+class Health(Section):
+    """How targets are asked whether they are well.
 
-    target: Annotated[fields.Target, BeforeValidator(reading.only_target)] = Field(
-        validation_alias="targets"
-    )
+    Args:
+        path: asked for with a GET that is to be answered 2xx; None opens and closes a WebSocket.
+        interval: from the begin of one check to the next, in seconds.
+        timeout: for a whole check, in seconds.
+        unhealthy_after: checks in a row that fail before a target is left alone.
+        healthy_after: checks in a row that pass before it is back.
+    """
+
+    path: fields.RequestPath | None = None
+    interval: fields.CheckInterval = 10.0
+    timeout: fields.Duration = 2.0
+    unhealthy_after: fields.Count = 3
+    healthy_after: fields.Count = 2
+
+
+class Upstream(Section):
+    """The service behind a route: a URL, or a mapping with its targets and how they are asked.
+
+    Args:
+        targets: at least one, each another.
+        balance: which of them is asked first.
+        health: None believes what connecting shows.
+        headers: set on the handshake, by name; None removes.
+        preserve_host: True sends the client's Host, False the target's authority.
+    """
+
+    targets: Annotated[tuple[fields.Target, ...], BeforeValidator(reading.target_list)]
+    balance: Literal["round_robin", "least_connections", "key_hash", "address_hash"] = "round_robin"
+    health: Health | None = None
     tls: UpstreamTls = UpstreamTls()
+    headers: Annotated[fields.UpstreamHeaders, fields.NullAsNothing] = Field(default={}, repr=False)
+    preserve_host: bool = True
+
+    @property
+    def target(self) -> Target:
+        """The first target, which stands for all where one is shown."""
+        return self.targets[0]
 
     @model_validator(mode="before")
     @classmethod
@@ -274,7 +319,7 @@ class Config(Section):
     """
 
     listen: fields.Address = TcpAddress("127.0.0.1", 8080)
-    tls: ListenerTls | None = None
+    tls: PublicTls | None = None
     trusted_proxies: Annotated[fields.Networks, fields.NullAsEmpty] = ()
     client_address_header: fields.ClientAddressHeader = "X-Forwarded-For"
     proxy_protocol: bool = False

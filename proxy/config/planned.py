@@ -28,14 +28,12 @@ _FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
         "keepalive",
         "max_lifetime",
     ),
-    ("tls",): ("client_ca",),
     ("limits",): _LIMITS,
     ("timeouts",): ("idle",),
     ("keys", "limits"): tuple(limit for limit in _LIMITS if limit != "connections"),
     ("routes",): ("limits", "keepalive", "max_lifetime", "close_codes"),
     ("routes", "limits"): _LIMITS,
     ("routes", "timeouts"): ("idle",),
-    ("routes", "upstream"): ("balance", "health", "headers", "preserve_host"),
 }
 
 

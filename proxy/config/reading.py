@@ -29,26 +29,18 @@ def upstream(value: Any) -> Any:
     return {"targets": [value]} if isinstance(value, str) else value
 
 
-def only_target(value: Any) -> Any:
-    """The one entry of `targets`."""
+def target_list(value: Any) -> Any:
+    """A list with something in it."""
     if not isinstance(value, list | tuple) or not value:
         raise Wrong("is not a list with a target", "write `targets: [ws://127.0.0.1:9000]`")
-    if len(value) > 1:
-        raise not_built("targets with several entries", "keep one")
-    return value[0]
+    return value
 
 
 def upstream_schema(schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
     """The JSON Schema of an upstream as it is written: a URL, or a mapping."""
-    mapping = handler.resolve_ref_schema(schema)
-    target = mapping["properties"]["targets"]
-    mapping["properties"]["targets"] = {
-        "type": "array",
-        "items": target,
-        "minItems": 1,
-        "maxItems": 1,
-    }
-    return {"anyOf": [target, schema]}
+    targets = handler.resolve_ref_schema(schema)["properties"]["targets"]
+    targets["minItems"] = 1
+    return {"anyOf": [targets["items"], schema]}
 
 
 def addresses(value: Any) -> Any:

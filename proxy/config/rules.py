@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from proxy.config import names, targets
+from proxy.config import names
 from proxy.config.faults import Finding
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def findings(data: Data) -> Iterator[Finding]:
     yield from _health_path(data)
     for index, route in entries(data, "routes"):
         yield from _auth(route, ("routes", index))
-        yield from _upstream(route, ("routes", index, "upstream"))
 
 
 def entries(data: Data, name: str) -> Iterator[tuple[int, Data]]:
@@ -144,31 +143,3 @@ def _health_path(data: Data) -> Iterator[Finding]:
                 "choose one outside, such as `/.wskeeper/ready`",
                 "warning",
             )
-
-
-def _upstream(route: Data, where: Where) -> Iterator[Finding]:
-    tls = section(section(route, "upstream"), "tls")
-    if not tls:
-        return
-    listed = section(route, "upstream").get("targets")
-    target = read(targets.target, listed[0]) if isinstance(listed, list) and listed else None
-    if target is not None and not target.secure:
-        yield Finding(
-            (*where, "tls"),
-            f"has no effect on a `{target.scheme}` target",
-            "write `wss://`, or remove it",
-            "warning",
-        )
-    if tls.get("private_key") is not None and tls.get("certificate") is None:
-        yield Finding(
-            (*where, "tls", "certificate"),
-            "is missing beside `private_key`",
-            "name the certificate, or remove the key",
-        )
-    if tls.get("verify") is False:
-        yield Finding(
-            (*where, "tls", "verify"),
-            "accepts any certificate: whoever is in between can read and change everything",
-            "name the upstream's certificate authority in `ca`",
-            "warning",
-        )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxy.auth.browser_carriers import must_offer_ours
 from proxy.auth.presented import Found
 from proxy.auth.question import Question
+from proxy.config.values import Target
 from proxy.errors import ACCEPTED, Refused
 from proxy.gateway.account import Account
-from proxy.gateway.request import HandshakeRequest
+from proxy.gateway.request import HandshakeRequest, affinity_of, certificate_headers
 from proxy.handshake.answer import check_switch
 from proxy.handshake.client import client_of
 from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from proxy.relay.first_message_rule import FirstMessageRule
     from proxy.routes import Route, RouteTable
     from proxy.sessions.registry import Registry
-    from proxy.upstream.dialer import Caller, Dial, Dialer
+    from proxy.upstream.attempt import Caller
+    from proxy.upstream.dialer import Dial, Dialer
+    from proxy.upstream.pool import Member
 
 _SUBPROTOCOL: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
@@ -96,9 +100,15 @@ class Admission:
     # Steps -------------------------------------------------------------------------------------
 
     def receive(
-        self, head: RequestHead, peer: Address, *, secure: bool, began: float
+        self,
+        head: RequestHead,
+        peer: Address,
+        *,
+        secure: bool,
+        began: float,
+        certificate: str | None = None,
     ) -> HandshakeRequest:
-        """Takes a parsed head in."""
+        """Takes a parsed head in; `certificate` is the subject of the client's, if it has one."""
         client = client_of(
             peer,
             head.headers,
@@ -106,7 +116,7 @@ class Admission:
             trusted_proxies=self._trusted_proxies,
             address_header=self._address_header,
         )
-        return HandshakeRequest(self._id_for(head, client), began, head, client)
+        return HandshakeRequest(self._id_for(head, client), began, head, client, certificate)
 
     def judge(self, request: HandshakeRequest) -> None:
         """Steps 2 to 4, which need no secret; fills `request` in as it goes.
@@ -182,12 +192,27 @@ class Admission:
 
     def dial(self, request: HandshakeRequest, caller: Caller) -> Dial:
         """Step 7: asks the upstream; `caller` hears its answer, whatever it is."""
-        route, principal = _route_of(request), request.principal
+        route = _route_of(request)
+        affinity = b"" if route.balance == "round_robin" else affinity_of(request)
+        handshake = partial(self._handshake, request)
+        return self._dialer.dial(route, handshake, caller, affinity=affinity)
+
+    def _handshake(self, request: HandshakeRequest, member: Member) -> bytes:
+        """The request head for a target that is about to be asked."""
+        route, principal, target = _route_of(request), request.principal, member.target
         assert principal is not None
+        request.upstream = member.text
+        if route.balance == "least_connections":
+            # Its place is given back with the others, by the session or by `release`.
+            before = [holder for holder in request.holders if isinstance(holder, Target)]
+            self.registry.occupancy.release(before)
+            self.registry.occupancy.take((target,))
+            kept = (holder for holder in request.holders if not isinstance(holder, Target))
+            request.holders = (*kept, target)
         stripping = self._authenticator.stripping(route.name)
-        handshake = upstream_head(
+        return upstream_head(
             request.head,
-            route.upstream_target(request.path, stripping.query(request.query)),
+            route.upstream_target(request.path, stripping.query(request.query), target),
             client=request.client,
             credential_headers=stripping.headers(request.presented),
             cookie=stripping.cookie,
@@ -195,10 +220,12 @@ class Admission:
             ours=(
                 b"X-Request-Id: " + request.id.encode(),
                 b"X-Wskeeper-Route: " + route.name.encode(),
+                *certificate_headers(request),
                 *principal.headers,
             ),
+            host=None if route.preserve_host else target.authority,
+            settings=route.settings,
         )
-        return self._dialer.dial(route, handshake, caller)
 
     def accept(
         self, request: HandshakeRequest, answer: AnswerHead, *, connected_in: float
@@ -236,7 +263,7 @@ class Admission:
             origin=request.origin,
             address=request.client.address,
             holders=request.holders,
-            upstream=route.upstream,
+            upstream=request.upstream,
             scanners=(
                 Scanner(masked=True, extensions=extensions, traffic=to_upstream),
                 Scanner(masked=False, extensions=extensions, traffic=to_client),

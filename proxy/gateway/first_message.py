@@ -190,9 +190,9 @@ class FirstMessageDoor(asyncio.Protocol):
 
     def _looked_up(self, verdict: asyncio.Task[None]) -> None:
         self._verdict = None
+        failure = None if verdict.cancelled() else verdict.exception()
         if self._phase is not _Phase.VERIFYING or verdict.cancelled():
             return
-        failure = verdict.exception()
         if failure is None:
             self._call_upstream()
         elif isinstance(failure, Refused):
@@ -303,7 +303,7 @@ class FirstMessageDoor(asyncio.Protocol):
             house.unproven -= 1
             house.lingering.discard(transport)
 
-        Lingering(transport, seconds=house.close_timeout, gone=gone, until_close=True)
+        Lingering(transport, seconds=house.close_timeout, gone=gone, scanner=self._reader.scanner)
 
     def _leave_off(self) -> None:
         """Whatever is under way is not wanted any more."""

@@ -16,12 +16,14 @@ from proxy.gateway.early import EarlyData
 from proxy.gateway.first_message import FirstMessageDoor
 from proxy.gateway.lingering import LINGER, Lingering
 from proxy.handshake.client import peer_address, text_of
+from proxy.handshake.client_certificate import subject_of
 from proxy.handshake.collect import HeadCollector
 from proxy.handshake.forward import OUR_SUBPROTOCOL
 from proxy.handshake.head import Malformed, RequestHead, TooManyHeaders, parse_request
 from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, switching
 from proxy.handshake.request import check_handshake
 from proxy.relay.frames import close_frame
+from proxy.relay.scanner import Extensions, Scanner, Traffic
 from proxy.relay.session import Side
 
 if TYPE_CHECKING:
@@ -142,6 +144,11 @@ class FrontDoor(asyncio.Protocol):
             return self._source
         return peer_address(self._transport.get_extra_info("peername"))
 
+    def _certificate(self) -> str | None:
+        """Whom the client's certificate names; None where none is asked for."""
+        shown = self._transport.get_extra_info("peercert")
+        return subject_of(shown) if shown else None
+
     # The request -------------------------------------------------------------------------------
 
     def _on_head(self, raw: bytes, rest: bytes) -> None:
@@ -153,7 +160,13 @@ class FrontDoor(asyncio.Protocol):
             if house.plain.serves(head):
                 house.plain.take(self._transport, head, raw, rest, self._source)
                 return
-            request = admission.receive(head, self._peer(), secure=house.secure, began=self._began)
+            request = admission.receive(
+                head,
+                self._peer(),
+                secure=house.secure,
+                began=self._began,
+                certificate=self._certificate() if house.secure else None,
+            )
             admission.judge(request)
             rule = admission.awaits(request)
             if rule is not None:
@@ -200,11 +213,11 @@ class FrontDoor(asyncio.Protocol):
         house, request = self._house, self._request
         house.unproven -= 1
         self._verdict = None
+        failure = None if verdict.cancelled() else verdict.exception()
         if request is None:
             return
         self._request = None
         house.opening.discard(self)
-        failure = verdict.exception()
         if isinstance(failure, Refused):
             self._refuse(failure, request)
         elif failure is not None:
@@ -361,7 +374,8 @@ class FrontDoor(asyncio.Protocol):
             house.unproven -= 1
             house.lingering.discard(transport)
 
-        Lingering(transport, seconds=house.close_timeout, gone=gone, until_close=True)
+        scanner = Scanner(masked=True, extensions=Extensions.NONE, traffic=Traffic())
+        Lingering(transport, seconds=house.close_timeout, gone=gone, scanner=scanner)
 
 
 def _parse(raw: bytes) -> RequestHead:

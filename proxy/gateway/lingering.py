@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from proxy.relay.scanner import Extensions, Scanner, Traffic
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from proxy.relay.scanner import Scanner
 
 # Seconds a refused client has to read its answer and hang up.
 LINGER: Final = 2.0
@@ -25,7 +25,7 @@ class Lingering(asyncio.Protocol):
         transport: with the answer written.
         seconds: how long; then the socket is dropped with whatever is pending.
         gone: called once when the socket is gone.
-        until_close: True ends it as soon as the client's Close frame has come.
+        scanner: of what the client sends, where its Close frame ends it; None waits for FIN.
     """
 
     __slots__ = ("_gone", "_scanner", "_timer", "_transport")
@@ -36,20 +36,16 @@ class Lingering(asyncio.Protocol):
         *,
         seconds: float,
         gone: Callable[[], None],
-        until_close: bool = False,
+        scanner: Scanner | None = None,
     ) -> None:
         self._transport = transport
         self._gone = gone
-        self._scanner = (
-            Scanner(masked=True, extensions=Extensions.NONE, traffic=Traffic())
-            if until_close
-            else None
-        )
+        self._scanner = scanner
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, transport.abort)
         transport.set_protocol(self)
         transport.resume_reading()
-        if not until_close:
+        if scanner is None:
             if transport.can_write_eof():
                 transport.write_eof()
             else:
@@ -61,8 +57,11 @@ class Lingering(asyncio.Protocol):
         cut = self._scanner.feed(data)
         while cut is not None and cut.later:
             cut = self._scanner.feed(cut.later)
-        if self._scanner.close is not None or (cut is not None and cut.violation is not None):
+        if self._scanner.close is not None:
             self._transport.close()
+        elif cut is not None and cut.violation is not None:
+            # What follows makes no sense; closing now, with bytes unread, would be an RST.
+            self._scanner = None
 
     def eof_received(self) -> bool:
         return False  # The transport flushes and closes itself.

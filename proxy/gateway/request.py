@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.auth.presented import Presented
 from proxy.handshake.client import text_of
+from proxy.keys.key import header_line
 from proxy.routes import NO_ROUTE
 
 if TYPE_CHECKING:
@@ -27,16 +28,20 @@ class HandshakeRequest:
         began: when its connection or its first byte came, on the loop's clock.
         head: as parsed.
         client: who sent it.
+        certificate: the subject of the client's certificate (RFC 4514); None without one.
     """
 
     id: str
     began: float
     head: RequestHead
     client: Client
+    certificate: str | None = None
     # Set by `Admission.judge`.
     path: bytes = b""
     query: bytes = b""
     route: Route | None = None
+    # The target that was asked last, as text; set while it is dialled.
+    upstream: str = ""
     origin: bytes | None = None
     # Set once it is known who is calling, with the authenticator's revision at that time.
     principal: Principal | None = None
@@ -48,6 +53,24 @@ class HandshakeRequest:
     def presented(self) -> Presented:
         """Where a credential may stand."""
         return Presented(self.head.headers, self.query)
+
+
+def certificate_headers(request: HandshakeRequest) -> tuple[bytes, ...]:
+    """The header line that tells the upstream whose certificate the client has; none without."""
+    if request.certificate is None:
+        return ()
+    return (header_line("Client-Certificate", request.certificate),)
+
+
+def affinity_of(request: HandshakeRequest) -> bytes:
+    """What equal choices of a target are made for, where the route balances by hash."""
+    route, principal, address = request.route, request.principal, request.client.address
+    if route is not None and route.balance == "key_hash" and principal is not None:
+        caller = principal.key_id or principal.subject
+        if caller is not None:
+            return caller.encode()
+    # Hosts choose the lower half of an IPv6 address at will.
+    return address.packed if address.version == 4 else address.packed[:8]
 
 
 def described(request: HandshakeRequest | None, client: str, id: str) -> dict[str, str]:
@@ -67,5 +90,5 @@ def described(request: HandshakeRequest | None, client: str, id: str) -> dict[st
             fields["subject"] = principal.subject
     fields["client"] = text_of(request.client.address)
     if principal is not None and route is not None:
-        fields["upstream"] = route.upstream
+        fields["upstream"] = request.upstream or route.upstream
     return fields

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from proxy.auth.presented import Presented
 from proxy.auth.question import NotAtOnce, Question
-from proxy.auth.tickets import Ticket
+from proxy.auth.tickets import Ticket, narrowed
 from proxy.auth.wishes import Wish, read_renewal, read_wish
 from proxy.errors import Refused
 from proxy.handshake.client import client_of, text_of
@@ -207,13 +207,14 @@ class TicketService(_Service):
         ends = [principal.until]
         if wish.expires_in is not None:
             ends.append(question.now + wish.expires_in)
+        keyed = {} if principal.key is None else principal.key.metadata
         ticket = Ticket(
             key_id=principal.key_id,
             digest=principal.digest,
             route=route.name,
             session=shared.new_id(),
             subject=wish.subject or principal.subject,
-            metadata={**wish.metadata, **principal.metadata},
+            metadata={**narrowed(wish.metadata, principal.metadata, keyed), **principal.metadata},
             origin=wish.origin,
             until=min((end for end in ends if end is not None), default=None),
         )

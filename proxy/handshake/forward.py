@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from proxy.handshake.client import Client
     from proxy.handshake.head import Headers, RequestHead
+    from proxy.handshake.settings import HeaderSettings
 
 # RFC 9110 section 7.6.1, and what RFC 2616 and browsers of old added.
 HOP_BY_HOP: Final = frozenset(
@@ -94,6 +95,8 @@ def upstream_head(
     ours: Sequence[bytes],
     compression: bool,
     cookie: Callable[[bytes], bytes | None] | None = None,
+    host: bytes | None = None,
+    settings: HeaderSettings | None = None,
 ) -> bytes:
     """Builds the handshake that is sent to the upstream.
 
@@ -105,18 +108,21 @@ def upstream_head(
         ours: the `X-Wskeeper-*` and `X-Request-Id` lines.
         compression: False strips the extension offer.
         cookie: takes the credential out of the value of a Cookie line; None when none holds one.
+        host: in place of the client's Host; None keeps it.
+        settings: what the operator sets, in place of what the client or we say.
     """
     headers = head.headers
+    dropped = credential_headers if settings is None else settings.names.union(credential_headers)
     named = {token.lower() for token in headers.tokens(b"connection")} - _NAMED_ANYWAY
-    every = bool(named) or not _UNSUSPICIOUS.isdisjoint(credential_headers)
+    every = bool(named) or host is not None or not _UNSUSPICIOUS.isdisjoint(dropped)
     lines = [b"GET " + target + b" HTTP/1.1"]
     for name, lower, sent in headers.lines:
         value = sent
         if every or lower not in _UNSUSPICIOUS:
-            if lower in HOP_BY_HOP or not _travels(
-                lower, named, credential_headers, trusted=client.trusted
-            ):
+            if lower in HOP_BY_HOP or not _travels(lower, named, dropped, trusted=client.trusted):
                 continue
+            if lower == b"host" and host is not None:
+                value = host
             if lower == _EXTENSIONS and not compression:
                 continue
             if lower == _OFFER and OUR_SUBPROTOCOL in value.lower():
@@ -130,8 +136,11 @@ def upstream_head(
                 value = rest
         lines.append(name + b": " + value)
     lines += (b"Connection: Upgrade", b"Upgrade: websocket")
-    lines += _forwarding(headers, client)
-    lines += ours
+    if settings is None:
+        lines += _forwarding(headers, client)
+        lines += ours
+    else:
+        lines += settings.applied_to((*_forwarding(headers, client), *ours))
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
 
@@ -144,11 +153,11 @@ def _without_ours(offer: bytes) -> bytes:
 
 
 def _travels(
-    lower: bytes, named: Collection[bytes], credential_headers: Collection[bytes], *, trusted: bool
+    lower: bytes, named: Collection[bytes], dropped: Collection[bytes], *, trusted: bool
 ) -> bool:
     """Whether a header of the client's reaches the upstream."""
     folded = lower.replace(b"_", b"-") if b"_" in lower else lower
-    if folded in credential_headers or folded in _OURS or folded.startswith(_OUR_PREFIX):
+    if folded in dropped or folded in _OURS or folded.startswith(_OUR_PREFIX):
         return False
     if not trusted and (folded in _FORWARDING or folded.startswith(_FORWARDING_PREFIX)):
         return False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 import re
+import traceback
+from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,10 @@ DEADLINE: Final = 5.0
 _MAX_SUBJECT: Final = 256
 _MAX_DETAIL: Final = 200
 _METADATA_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
+# No such text can be written as bytes.
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# Of the year 9999, in seconds since the epoch.
+_LAST_MOMENT: Final = 253_402_300_799
 _REFUSED: Final = "The caller could not be identified."
 
 
@@ -84,7 +89,11 @@ class PluginDesk:
                 raise Refused("plugin_refused", _REFUSED) from None
             except Exception as failure:  # noqa: BLE001 - whatever it is, nobody gets in by it
                 self._log.error(
-                    "plugin_failed", plugin=name, request_id=request.id, failure=failure
+                    "plugin_failed",
+                    plugin=name,
+                    request_id=request.id,
+                    cause=type(failure).__name__,
+                    at=_place_of(failure),
                 )
                 raise Refused("plugin_refused", _REFUSED) from None
             if answer is not None:
@@ -92,8 +101,10 @@ class PluginDesk:
         return None
 
     def _taken(self, name: str, request: HandshakeRequest, answer: object) -> Caller:
-        if isinstance(answer, Refusal):
-            detail = str(answer.detail)[:_MAX_DETAIL]
+        if isinstance(answer, Refusal) and isinstance(answer.detail, str):
+            detail = answer.detail
+            # The answer is ASCII: what is not takes up to twelve bytes a character.
+            detail = detail[: _MAX_DETAIL if detail.isascii() else _MAX_DETAIL // 4]
             raise Refused("plugin_refused", detail if detail.isprintable() else _REFUSED)
         cause = _objection(answer)
         if cause is not None or not isinstance(answer, Principal):
@@ -122,6 +133,12 @@ def _shown(question: Question) -> HandshakeRequest:
     )
 
 
+def _place_of(failure: Exception) -> str:
+    """Where a plugin failed; what it says of it may quote the credential."""
+    frame = traceback.extract_tb(failure.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
+
+
 def _objection(answer: object) -> str | None:
     """What is wrong with an answer; None when it can be used."""
     if not isinstance(answer, Principal):
@@ -131,14 +148,19 @@ def _objection(answer: object) -> str | None:
         isinstance(subject, str) and 0 < len(subject) <= _MAX_SUBJECT and subject.isprintable()
     ):
         return "its subject is not 1 to 256 printable characters"
-    if not all(
-        isinstance(name, str) and _METADATA_NAME.fullmatch(name) and isinstance(value, str)
+    if not isinstance(answer.metadata, Mapping) or not all(
+        isinstance(name, str)
+        and _METADATA_NAME.fullmatch(name)
+        and isinstance(value, str)
+        and not _LONE_SURROGATE.search(value)
         for name, value in answer.metadata.items()
     ):
         return "its metadata has a name or a value that cannot be sent"
+    if len({name.lower() for name in answer.metadata}) < len(answer.metadata):
+        return "its metadata has a name in two spellings"
     end = answer.expires_at
     if end is not None and (
-        not isinstance(end, int | float) or isinstance(end, bool) or not math.isfinite(end)
+        not isinstance(end, int | float) or isinstance(end, bool) or not abs(end) <= _LAST_MOMENT
     ):
         return "its expires_at is no number of seconds"
     return None

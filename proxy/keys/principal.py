@@ -92,13 +92,15 @@ def ticket_holder(
         session: the id that was told to the buyer.
     """
     known = {} if key is None else dict(key.metadata)
+    taken = {name.lower() for name in known}
     bought_by = () if key is None else identity_headers(key)[:2]
     lines = (
         header_line("Auth", "ticket"),
         *bought_by,
         *_subject_headers(subject),
         # The key's metadata wins: a ticket narrows, it does not rename its owner.
-        *metadata_headers({**metadata, **known}),
+        *metadata_headers(known),
+        *metadata_headers({n: v for n, v in metadata.items() if n.lower() not in taken}),
     )
     return Principal("ticket", key, digest, lines, subject, until, session)
 

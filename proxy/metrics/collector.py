@@ -46,6 +46,7 @@ class GatewayCollector(Collector):
         leaving: whether the gateway is going away.
         keys: all that are known.
         store_up: whether their store answers.
+        upstreams: every target, as (route, target, whether it is up).
         wall: seconds since the epoch.
     """
 
@@ -59,6 +60,7 @@ class GatewayCollector(Collector):
         leaving: Callable[[], bool],
         keys: KeyRing,
         store_up: Callable[[], bool],
+        upstreams: Callable[[], Iterable[tuple[str, str, bool]]],
         wall: Callable[[], float],
     ) -> None:
         self._routes = routes
@@ -68,6 +70,7 @@ class GatewayCollector(Collector):
         self._leaving = leaving
         self._keys = keys
         self._store_up = store_up
+        self._upstreams = upstreams
         self._wall = wall
 
     def describe(self) -> Iterable[Metric]:
@@ -118,6 +121,14 @@ class GatewayCollector(Collector):
         for (route, limit), count in sorted(self._admission.account.limited.items()):
             limited.add_metric((route, limit), count)
         yield limited
+        up = GaugeMetricFamily(
+            "wskeeper_upstream_up",
+            "1 while nothing speaks against a target.",
+            labels=("route", "target"),
+        )
+        for route, target, is_up in self._upstreams():
+            up.add_metric((route, target), int(is_up))
+        yield up
 
     def _sessions(self) -> Iterator[Metric]:
         live = dict.fromkeys(self._routes, 0)

@@ -120,6 +120,11 @@ class FirstMessageReader:
         self._frames = 0
         self._done = False
 
+    @property
+    def scanner(self) -> Scanner:
+        """Knows where in the stream a frame ends; for whoever reads on after the end."""
+        return self._scanner
+
     def feed(self, data: bytes) -> list[Decision]:
         """Takes the next bytes of the stream.
 

@@ -87,7 +87,7 @@ def objection(path: Path) -> StoreUnavailable | None:
         (
             lambda: not path.exists(),
             "does not exist",
-            "name another with -c FILE or --store URL, or make it with `wskeeper keys create --init`",
+            "name another with -c FILE or --store URL; `wskeeper keys create --init` makes one",
         ),
         (
             lambda: not _may(path, os.R_OK | os.W_OK),

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # getaddrinfo tells no TTL. Short enough to follow a service that moves.
 FRESH_FOR: Final = 10.0
 
+# Seconds for which a new answer is waited for where there is an old one.
+RENEWAL: Final = 1.0
+
 
 class Resolver:
     """Looks names up and remembers the answer for `FRESH_FOR` seconds.
@@ -40,6 +43,18 @@ class Resolver:
         """
         known = self.known(host, port)
         return known if known is not None else await asyncio.shield(self._look_up((host, port)))
+
+    async def resolve_anew(self, host: str, port: int) -> Sequence[AddressInfo]:
+        """The addresses as they are now; as they were, where the name service takes its time.
+
+        Raises:
+            OSError: the name cannot be resolved and never was.
+        """
+        known = self.known(host, port)
+        if known is None or _literal(host, port) is not None:
+            return await self.resolve(host, port)
+        await asyncio.wait((self._look_up((host, port)),), timeout=RENEWAL)
+        return self._known[host, port][0]
 
     def known(self, host: str, port: int) -> Sequence[AddressInfo] | None:
         """The addresses, if they need not be waited for; stale ones are looked up anew."""

@@ -21,10 +21,12 @@ from tests.attacks.scene import (
 )
 from tests.harness import frames
 from tests.harness.accounts import CANARY, UNSAFE, log_faults
-from tests.harness.client import Door, handshakes
+from tests.harness.client import Client, Door, handshakes
 from tests.harness.gateway import Gateway
 from tests.harness.heads import plain, upgrade
+from tests.harness.operators import AdminApi
 from tests.harness.process import wait_until
+from tests.harness.trouble import directory_gone, file_hangs, file_overwritten
 from tests.harness.upstream import Script, Upstream, UpstreamConnection, answers
 
 pytestmark = pytest.mark.timeout(90)
@@ -270,3 +272,71 @@ def test_p92_the_counts_are_true(tmp_path: Path, upstream: Upstream, other: Upst
             metrics = gateway.metrics()
             assert metrics['wskeeper_connections{route="app"}'] == 0
             assert metrics['wskeeper_connections{route="other"}'] == 0
+
+
+def test_p86_the_limit_of_a_key(
+    door: Door, gateway: Gateway, upstream: Upstream, other: Upstream
+) -> None:
+    api = AdminApi(gateway)
+    secret = api.create("p86", limits={"connections": 5})["secret"]
+    targets = ("/app", "/other", "/app", "/other", "/bearer")
+    clients = [door.open(upgrade(target, key=secret)) for target in targets]
+    with upstream.untouched(), other.untouched(0):
+        for target in ("/app", "/other"):
+            answer = door.ask(upgrade(target, key=secret))
+            assert_refused(answer, 429, "key_connections")
+            assert int(answer.get("Retry-After") or 0) > 0
+    door.open(good()).close()
+    for leave in (Client.close, Client.reset):
+        leave(clients.pop())
+        request = upgrade("/other", key=secret)
+        assert wait_until(lambda: _switches(door, clients, request), 2)  # noqa: B023
+        assert_refused(door.ask(request), 429, "key_connections")
+
+
+def _switches(door: Door, clients: list[Client], request: bytes) -> bool:
+    """Whether a request is answered 101; the session is kept then."""
+    client = door.send(request)
+    admitted = client.read_response().status == 101
+    if admitted:
+        clients.append(client)
+    return admitted
+
+
+P88 = {"down": directory_gone, "hangs": file_hangs, "garbage": file_overwritten}
+
+
+@pytest.mark.parametrize("case", P88)
+def test_p88_a_store_in_trouble_lets_nobody_in(
+    tmp_path: Path, upstream: Upstream, other: Upstream, case: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    with refusing_port() as closed:
+        config = configuration(upstream, other, closed.getsockname()[1])
+        config |= {"store": "sqlite:data/keys.db", "store_grace": "1s"}
+        with Gateway(tmp_path, config) as gateway, Door(gateway.public) as door:
+            known = AdminApi(gateway).create("p88")["secret"]
+            live = [door.open(upgrade("/app", key=known)), door.open(good())]
+            away = (503, "store_unavailable")
+
+            def answer(key: str) -> tuple[int, str | None]:
+                said = door.ask(upgrade("/app", key=key))
+                return said.status, said.code
+
+            with P88[case](tmp_path / "data" / "keys.db"):
+                for key in (BAD, known):
+                    assert wait_until(lambda: answer(key) == away, 5, 0.1)  # noqa: B023
+                with upstream.untouched():
+                    for key in (BAD, known):
+                        assert_refused(door.ask(upgrade("/app", key=key)), *away)
+                assert answer(GOOD) == (101, None)  # That one is the configuration's.
+                for client in live:
+                    client.send_text("alive")
+                    assert client.read_frame().payload == b"alive"
+                assert gateway.metrics()["wskeeper_store_up"] == 0
+            assert wait_until(lambda: answer(known) == (101, None), 10, 0.1)
+            assert answer(BAD) == (401, "key_unknown")
+            door.close_all()
+            upstream.forget()
+            assert gateway.stop() == 0
+            assert not log_faults(gateway.log)

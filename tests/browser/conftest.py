@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
@@ -84,13 +83,15 @@ class Tab:
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Demo]:
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "proxy", "demo"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    log = tmp_path_factory.mktemp("demo") / "log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "proxy", "demo"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     try:
         assert process.stdout is not None
         said = ""
@@ -101,10 +102,11 @@ def demo() -> Iterator[Demo]:
         page = re.search(r"(http://\S+/try)#key=(wsk_\w+)", said)
         chat = re.search(r"ws://\S+/chat/room1", said)
         clock = re.search(r"ws://\S+/clock", said)
-        assert page is not None, said
-        assert chat is not None, said
-        assert clock is not None, said
+        assert page is not None, log.read_text()
+        assert chat is not None, log.read_text()
+        assert clock is not None, log.read_text()
         yield Demo(page[1], page[2], chat[0], clock[0])
+        assert page[2] not in log.read_text()
     finally:
         process.terminate()
         process.communicate(timeout=STOP_DEADLINE)

@@ -57,6 +57,18 @@ def test_two_tabs_hear_each_other(open_tab: OpenTab) -> None:
     one.events().get_by_text("demo: and <b>from</b> the other").wait_for()
 
 
+def test_page_tells_of_its_latest_connection_alone(open_tab: OpenTab) -> None:
+    tab = open_tab()
+    tab.press("Connect")
+    tab.seen("open")
+    tab.choose("Ticket")
+    tab.press("Connect")
+    tab.press("Connect")  # Most likely before the ticket of the one before is there.
+    tab.seen("open")
+    tab.say("once")
+    assert tab.seen("message") == ["open", "message demo: once"]
+
+
 @pytest.mark.parametrize(
     ("way", "events"),
     [

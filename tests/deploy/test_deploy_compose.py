@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from proxy.config.model import Drain
 from proxy.config.load import load
+from proxy.config.model import Drain
 from proxy.config.values import address, duration
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ EVERYWHERE = "0.0.0.0"
 @pytest.fixture
 def config(secrets: dict[str, str]) -> Config:
     """What the gateway's container runs."""
-    environ = {"WSKEEPER_LISTEN": IMAGE["WSKEEPER_LISTEN"], **secrets}
+    environ = {name: IMAGE[name] for name in ("WSKEEPER_LISTEN", "WSKEEPER_STORE")} | secrets
     loaded = load(CONFIGURATION, environ=environ)
     assert loaded.warnings == ()
     return loaded.config
@@ -164,6 +164,43 @@ class TestServices:
             command = service["command"]
             port = address(command[command.index("--listen") + 1]).port
             assert f"('127.0.0.1', {port})" in service["healthcheck"]["test"][-1]
+
+
+class TestStore:
+    @pytest.fixture
+    @staticmethod
+    def folder(config: Config) -> str:
+        """Where the gateway writes."""
+        kind, _, path = config.store.partition(":")
+        assert kind == "sqlite"
+        return str(Path(path).parent)
+
+    def test_it_lies_on_a_volume_that_outlives_the_container(
+        self, compose, gateway_service, folder
+    ):
+        [volume] = [entry for entry in gateway_service["volumes"] if entry.endswith(f":{folder}")]
+        assert volume.partition(":")[0] in compose["volumes"]
+
+    def test_nothing_else_can_be_written(self, gateway_service, folder):
+        assert gateway_service["read_only"] is True
+        for entry in gateway_service["volumes"]:
+            assert entry.endswith((":ro", f":{folder}"))
+
+    def test_the_image_makes_its_directory_for_its_own_user_alone(self, folder):
+        [user] = re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)
+        assert f"install --directory --owner={user} --mode=0700 {folder}\n" in DOCKERFILE
+
+    def test_commands_without_a_file_keep_keys_there_too(self, folder):
+        assert f"WORKDIR {folder}\n" in DOCKERFILE
+
+    def test_every_volume_is_declared(self, compose, services):
+        named = {
+            entry.partition(":")[0]
+            for service in services.values()
+            for entry in service.get("volumes", [])
+            if not entry.startswith(".")
+        }
+        assert named == compose["volumes"].keys()
 
 
 class TestSecrets:

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
 from websockets.sync.client import connect
 
 from tests.deploy.conftest import DEMO_KEY
@@ -83,7 +86,8 @@ def test_every_service_is_reached_through_the_gateway(addresses, secrets, tmp_pa
         name = route["upstream"].removeprefix("ws://").partition(":")[0]
         route["upstream"] = addresses[name]
     headers = {"X-Api-Key": DEMO_KEY}
-    with Gateway(tmp_path, config, environment=secrets) as gateway:
+    environment = {**secrets, "WSKEEPER_STORE": f"sqlite:{tmp_path}/kept.db"}
+    with Gateway(tmp_path, config, environment=environment) as gateway:
         with connect(f"{gateway.url}/echo", additional_headers=headers) as echo:
             echo.send("hello")
             assert echo.recv(timeout=5) == "hello"
@@ -98,6 +102,28 @@ def test_every_service_is_reached_through_the_gateway(addresses, secrets, tmp_pa
             cwd=PROJECT,
         )
         assert healthy.returncode == 0
+        commands = partial(run_command, gateway, environment)
+        made = {"X-Api-Key": commands("keys", "create", "--name", "alice", "--routes", "chat")}
+        assert gateway.wait_for_event("key_created")["by"].startswith("cli:")
+        with connect(f"{gateway.url}/chat/room1", additional_headers=made) as chat:
+            commands("keys", "revoke", "alice")
+            with pytest.raises(ConnectionClosed) as closed:
+                chat.recv(timeout=5)
+        assert closed.value.rcvd == Close(1008, "key_revoked")
+
+
+def run_command(gateway: Gateway, environment: dict[str, str], *words: str) -> str:
+    """A command beside the gateway, as `docker compose exec` runs it; returns what it prints."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "proxy", *words, "-c", str(gateway.config_path)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PROJECT,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
 
 
 def run_or_skip(command: list[str], **options) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import typing
 import urllib.request
@@ -13,10 +14,13 @@ import yaml
 from pydantic import BaseModel
 
 from proxy import errors
+from proxy.admin.problems import PROBLEMS
+from proxy.admin.server import ENDPOINTS
 from proxy.config.faults import ConfigInvalid
 from proxy.config.load import load
 from proxy.config.model import Carrier, Config
 from proxy.config.overrides import _ADDRESSES, _TEXTS
+from proxy.keys.lifecycle import event_of
 from tests.docs.markdown import PROJECT, code, page
 from tests.harness.gateway import Gateway
 
@@ -27,8 +31,13 @@ if TYPE_CHECKING:
 OPERATIONS = page("docs/operations.md")
 CONFIGURATION = page("docs/configuration.md")
 CLIENTS = page("docs/clients.md")
+API = page("docs/api.md")
 
-ENDINGS = [value for value in vars(errors).values() if isinstance(value, errors.Ending)]
+# `protocol_error` is two of them.
+ENDINGS = [
+    *(value for value in vars(errors).values() if isinstance(value, errors.Ending)),
+    *errors.OBJECTIONS.values(),
+]
 DIGEST = "a" * 64
 
 
@@ -49,6 +58,17 @@ class TestRefusals:
         documented = dict(zip(map(code, table.column("code")), table.column("status"), strict=True))
         expected = {row.code: str(row.status) for row in errors.REFUSALS.values()}
         assert documented == {**expected, errors.UPSTREAM_REFUSED: "its own"}
+
+    def test_refusals_of_the_services_for_clients_stand_there_with_their_status(self):
+        table = CLIENTS.table(under="Tickets and renewal", first_column="status")
+        documented = dict(zip(map(code, table.column("code")), table.column("status"), strict=True))
+        expected = {row.code: str(row.status) for row in errors.SERVICE_REFUSALS.values()}
+        assert documented == expected
+
+    def test_problems_of_the_admin_api_stand_there_with_their_status(self):
+        table = API.table(under="Problems", first_column="status")
+        documented = dict(zip(map(code, table.column("code")), table.column("status"), strict=True))
+        assert documented == {row.code: str(row.status) for row in PROBLEMS.values()}
 
     def test_every_outcome_is_named(self):
         assert set(errors.OUTCOMES) <= set(OPERATIONS.spans)
@@ -98,8 +118,8 @@ class TestEndings:
 
 
 @pytest.fixture(scope="module")
-def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The gateway's own metrics by name, with the labels of those that have series."""
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `/metrics` says."""
     config = {
         "keys": [{"name": "test", "sha256": DIGEST}],
         "routes": [{"name": "r", "path": "/", "upstream": "ws://127.0.0.1:1"}],
@@ -108,11 +128,16 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         Gateway(tmp_path_factory.mktemp("gateway"), config) as gateway,
         urllib.request.urlopen(gateway.admin_url + "/metrics") as answer,
     ):
-        text = answer.read().decode()
+        return answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def exposed(scraped: str) -> dict[str, set[str]]:
+    """The gateway's own metrics by name, with the labels of those that have series."""
     metrics: dict[str, set[str]] = {
-        name: set() for name in re.findall(r"^# TYPE (wskeeper_\w+)", text, re.MULTILINE)
+        name: set() for name in re.findall(r"^# TYPE (wskeeper_\w+)", scraped, re.MULTILINE)
     }
-    for series, labels in re.findall(r"^(wskeeper_\w+)\{(.*)\}", text, re.MULTILINE):
+    for series, labels in re.findall(r"^(wskeeper_\w+)\{(.*)\}", scraped, re.MULTILINE):
         name = re.sub(r"_(bucket|sum|count)$", "", series)
         metrics[name] |= set(re.findall(r"(\w+)=", labels)) - {"le"}
     return metrics
@@ -135,7 +160,7 @@ class TestMetrics:
         assert asked
         assert asked <= exposed.keys()
 
-    def test_alerts_ask_for_outcomes_and_codes_that_exist(self):
+    def test_alerts_ask_for_outcomes_codes_and_spans_that_exist(self, scraped):
         rules = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
         for group in rules["groups"]:
             for rule in group["rules"]:
@@ -143,6 +168,14 @@ class TestMetrics:
                     assert any(re.fullmatch(pattern, outcome) for outcome in errors.OUTCOMES)
                 for number in re.findall(r'\bcode="(\d+)"', rule["expr"]):
                     assert int(number) in {ending.code for ending in ENDINGS}
+                for within in re.findall(r'\bwithin="(\w+)"', rule["expr"]):
+                    assert f'wskeeper_keys_expiring{{within="{within}"}}' in scraped
+
+    def test_every_alert_has_its_place_in_operations(self):
+        rules = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
+        table = OPERATIONS.table(under="Alerts", first_column="alert")
+        alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+        assert set(map(code, table.column("alert"))) == alerts
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +214,44 @@ def calls_to_the_log(source: Path) -> Iterator[tuple[str, set[str]]]:
     for node in ast.walk(ast.parse(source.read_text())):
         if not isinstance(node, ast.Call) or not node.args:
             continue
-        first = node.args[0]
-        if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
-            continue
         called = ast.unparse(node.func)
-        if called == "tell" or re.fullmatch(r"(.*\.)?_?log\.(debug|info|warning|error)", called):
-            yield first.value, {keyword.arg for keyword in node.keywords if keyword.arg}
+        if called != "tell" and not re.fullmatch(
+            r"(.*\.)?_?log\.(debug|info|warning|error)", called
+        ):
+            continue
+        for event in names_of_events(node.args[0]):
+            yield event, {keyword.arg for keyword in node.keywords if keyword.arg}
+
+
+def names_of_events(first: ast.expr) -> Iterator[str]:
+    """What stands for an event's name: itself, or the function that chooses it for a key."""
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        yield first.value
+    elif ast.unparse(first).startswith("event_of("):
+        source = ast.parse(inspect.getsource(event_of))
+        for node in ast.walk(source):
+            if isinstance(node, ast.Constant) and str(node.value).startswith("key_"):
+                yield str(node.value)
+
+
+class TestAdminApi:
+    def test_every_path_is_shown_with_its_method(self):
+        """In the examples, whose `$API` is /api/v1."""
+        shown = API.blocks_in("sh")
+        calls = {
+            (re.search(r"-X ([A-Z]+)", line), line)
+            for block in shown
+            for line in block.text.replace("\\\n", " ").splitlines()
+            if "$API/" in line
+        }
+        for method, path, _, _ in ENDPOINTS:
+            pattern = path.removeprefix("/api/v1").replace("{key}", r"\w+")
+            pattern = pattern.replace("{connection}", r"\w+")
+            assert any(
+                (asked[1] if asked else "GET") == method
+                and re.search(rf"\$API{pattern}(?![\w/])", line)
+                for asked, line in calls
+            ), (method, path)
 
 
 class TestConfiguration:

@@ -116,7 +116,7 @@ def obey_rights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapper = folder / "python-without-privileges"
     wrapper.write_text(
         "#!/bin/sh\n"
-        f"exec {program} --bounding-set=-dac_override,-dac_read_search {sys.executable} \"$@\"\n"
+        f'exec {program} --bounding-set=-dac_override,-dac_read_search {sys.executable} "$@"\n'
     )
     wrapper.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(wrapper))

@@ -32,7 +32,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         "forwarding": {"forward": True, "reply": None},
         "silent": {"reply": None},
         "forwarding-both": {"forward": True},
-        "deep": {"match": {"op": {"v": 1}}, "token": "a.b.c", "max_size": 256},
+        "deep": {"match": {"op": {"v": 1}}, "token": "a.b.c", "max_size": 1024},
     }
     routes: list[dict[str, Any]] = [
         {"name": name, "path": f"/{name}", "carriers": [{"first_message": rule}]}
@@ -238,7 +238,7 @@ def test_request_without_one_is_waited_for_where_it_may_be(ways: Scene) -> None:
 def test_nobody_is_waited_for_where_nobody_is_refused(ways: Scene) -> None:
     client = ways.door.open(upgrade("/reporting"))
     ways.served(client)
-    assert ways.gateway.events("would_refuse", route="reporting", code="key_missing")
+    ways.gateway.wait_for_event("would_refuse", route="reporting", code="key_missing")
 
 
 # The 101 -------------------------------------------------------------------------------------
@@ -425,12 +425,13 @@ def test_text_that_is_none(ways: Scene) -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        frames.frame(frames.TEXT, HELLO),  # no mask
-        frames.masked(frames.TEXT, HELLO, rsv=4),  # compressed, which nobody agreed on
+        frames.frame(frames.TEXT, HELLO),
+        frames.masked(frames.TEXT, HELLO, rsv=4),
         frames.masked(0x3, HELLO),
         frames.masked(frames.CONTINUATION, HELLO),
         frames.masked(frames.PING, b"x", fin=False),
     ],
+    ids=["unmasked", "compressed", "reserved", "continuation", "cut ping"],
 )
 def test_broken_frame_breaks_it_off(ways: Scene, frame: bytes) -> None:
     client = opens(ways)
@@ -456,8 +457,8 @@ def test_who_goes_on_sending_is_told_all_the_same(ways: Scene) -> None:
 
 def test_message_of_many_fragments_is_too_long_together(ways: Scene) -> None:
     client = opens(ways, "deep")
-    client.send(frames.masked(frames.TEXT, b"{" + b" " * 199, fin=False))
-    client.send(frames.masked(frames.CONTINUATION, b" " * 56, fin=False))
+    client.send(frames.masked(frames.TEXT, b"{" + b" " * 999, fin=False))
+    client.send(frames.masked(frames.CONTINUATION, b" " * 24, fin=False))
     client.expect_silence(0.1)
     client.send(frames.masked(frames.CONTINUATION, b" "))
     client.expect_close(1009, "message_too_big")

@@ -14,7 +14,7 @@ from tests.harness.accounts import log_faults
 from tests.harness.client import Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
-from tests.harness.operators import AdminApi, CommandLine
+from tests.harness.operators import CommandLine
 from tests.harness.process import wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection, answers
 from tests.integration.key_scene import (
@@ -429,7 +429,7 @@ def test_no_secret_stays_anywhere(tmp_path: Path) -> None:
         made = [house.create(), house.line.create(new_name())]
         secrets = [brought, weak, *(one["secret"] for one in made)]
         assert wait_until(lambda: house.ask(made[1]["secret"]).status == 101, AT_ONCE)
-        for secret in list(secrets):
+        for secret in (*secrets,):
             assert echoes(house.open(secret))
             assert house.ask(secret + "x").code == "key_unknown"
             house.api.ask("GET", f"/keys/{secret}")

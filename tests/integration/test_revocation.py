@@ -154,7 +154,10 @@ def test_a_revocation_in_another_terminal_is_told_by_all_witnesses(house: Scene)
     counted = {
         f"{what}_{field}": metric(now, name, route="app", direction=direction)
         - metric(before, name, route="app", direction=direction)
-        for what, name in (("messages", "wskeeper_messages_total"), ("bytes", "wskeeper_bytes_total"))
+        for what, name in (
+            ("messages", "wskeeper_messages_total"),
+            ("bytes", "wskeeper_bytes_total"),
+        )
         for direction, field in directions.items()
     }
     assert counted["messages_from_client"] == counted["messages_from_upstream"] == 5
@@ -196,9 +199,7 @@ def test_a_key_that_loses_a_route_keeps_the_others(house: Scene, way: str) -> No
 def test_a_key_that_loses_a_page_keeps_the_others(house: Scene, way: str) -> None:
     operator, made = house.operator(way), house.create()
     secret, name = made["secret"], made["name"]
-    kept, lost, program = (
-        house.open(secret, origin=origin) for origin in (PAGE, OTHER_PAGE, None)
-    )
+    kept, lost, program = (house.open(secret, origin=origin) for origin in (PAGE, OTHER_PAGE, None))
     operator.update(name, origins=[PAGE])
     hear(lost, "origin_forbidden", time.time())
     assert echoes(kept)

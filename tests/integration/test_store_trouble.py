@@ -44,7 +44,6 @@ from tests.integration.key_scene import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.harness.upstream import Upstream

@@ -14,7 +14,8 @@ from tests.harness.client import Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
 from tests.harness.operators import AdminApi
-from tests.harness.upstream import Upstream, UpstreamConnection, silent
+from tests.harness.process import wait_until
+from tests.harness.upstream import Upstream, UpstreamConnection
 from tests.unit.auth.tokens import token
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ KEY = "CANARY-good-2b7d9f1c4e6a8053"
 OTHER_KEY = "CANARY-good-8e1f3a5c7d9b2046"
 JWT_SECRET = "CANARY-the-secret-between-issuer-and-gateway"
 ORIGIN = "https://good.example"
+THE_END = b"the end"
 
 JWT = {
     "issuer": "https://idp.test",
@@ -178,12 +180,10 @@ class Scene(NamedTuple):
         return client
 
     def served(self, client: Client) -> UpstreamConnection:
-        """The service's end of a session, once it carries messages; `silent` keeps what it hears."""
+        """The service's end of a session, once it has heard a message of the client's."""
         connection = self.upstream.connection()
-        client.send(frames.masked(frames.TEXT, b"the end"))
-        client.finish_sending()
-        assert connection.done.wait(5)
-        assert b"the end" in unmasked(bytes(connection.heard))
+        client.send(frames.masked(frames.TEXT, THE_END))
+        assert wait_until(lambda: unmasked(bytes(connection.heard)).endswith(THE_END))
         return connection
 
     def leave(self) -> None:
@@ -204,6 +204,13 @@ class Scene(NamedTuple):
                 json.dumps(self.api.do("GET", "/status")),
             ]
         )
+
+
+def listening(connection: UpstreamConnection) -> None:
+    """A service that accepts, says nothing and keeps every frame it hears."""
+    connection.accept()
+    while True:
+        connection.heard += connection.read_frame().raw
 
 
 def unmasked(heard: bytes) -> bytes:
@@ -248,7 +255,7 @@ def configuration(upstream: Upstream, **fields: Any) -> dict[str, Any]:
 def scene(folder: Path, **fields: Any) -> Iterator[Scene]:
     """A scene with a gateway of its own."""
     with ExitStack() as stack:
-        upstream = stack.enter_context(Upstream(silent))
+        upstream = stack.enter_context(Upstream(listening))
         gateway = stack.enter_context(Gateway(folder, configuration(upstream, **fields)))
         door = stack.enter_context(Door(gateway.public))
         yield Scene(gateway, upstream, door, AdminApi(gateway))

@@ -158,8 +158,8 @@ class Keys(RuleBasedStateMachine):
             spent.bytes = [a + b for a, b in zip(spent.bytes, row.bytes, strict=True)]
             assert row.messages[0] == row.messages[1]
             spent.messages += row.messages[0]
-        for id, spent in self.spent.items():
-            told = found.pop(id, Spent())
+        for key_id, spent in self.spent.items():
+            told = found.pop(key_id, Spent())
             assert (told.connections, told.messages) == (spent.connections, spent.messages)
             for said, at_least in zip(told.bytes, spent.bytes, strict=True):
                 assert at_least <= said <= at_least + 40 * spent.connections

@@ -43,7 +43,7 @@ STATUS = {
     431: {"head_too_large"},
     500: {"internal_error"},
     502: {"upstream_unreachable", "upstream_invalid"},
-    503: {"gateway_connections", "store_unavailable", "draining"},
+    503: {"upstream_unhealthy", "gateway_connections", "store_unavailable", "draining"},
     504: {"upstream_timeout"},
 }
 # … and close codes behind it (section 5).
@@ -63,6 +63,8 @@ OF_SERVICES = {
     429: {"ticket_quota"},
 }
 SAID_WITH_CLOSE = {401: 3000, 403: 3003, 404: 4404, 429: 1013, 500: 1013, 503: 1013, 599: 1013}
+# Other than 502 and 504.
+WARNED = {"gateway_connections", "store_unavailable", "upstream_unhealthy"}
 
 
 def trees() -> list[ast.AST]:
@@ -108,7 +110,7 @@ def test_refusal_row_is_fit_to_be_said(code: str) -> None:
     assert row.title.isascii()
     assert not row.title.endswith(".")
     assert row.level == {500: "error", 502: "warning", 504: "warning"}.get(
-        row.status, "warning" if code in {"gateway_connections", "store_unavailable"} else "info"
+        row.status, "warning" if code in WARNED else "info"
     )
     assert (row.retry_after is not None) is (row.status in {429, 503})
 

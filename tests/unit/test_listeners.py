@@ -77,6 +77,20 @@ async def test_accepted_sockets_notice_peers_that_vanish() -> None:
         assert keepalive == 1
 
 
+async def test_accepted_sockets_send_without_delay() -> None:
+    delays: list[bool] = []
+
+    class Looker(Greeter):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            sock = transport.get_extra_info("socket")
+            delays.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0)
+            super().connection_made(transport)
+
+    async with await listen(LOOPBACK, Looker, name="listen") as server:
+        await greeting(bound_to(server))
+    assert delays == [False]
+
+
 async def test_address_can_be_taken_again_at_once() -> None:
     first = await listen(LOOPBACK, Greeter, name="listen")
     where = bound_to(first)

@@ -8,10 +8,12 @@ import os
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import uvloop
@@ -28,7 +30,6 @@ from tests.unit.sessions.scene import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
     from proxy.config.values import Address
 
@@ -72,12 +73,13 @@ class Door(asyncio.Protocol):
     def __init__(self, source: Any) -> None:
         self.source = source
         self.data = b""
+        self.opened = False
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(b"hello")
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(b"hello")
+        self.opened = True
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -87,8 +89,13 @@ class Door(asyncio.Protocol):
         self.lost = True
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
+def open_sockets() -> int:
+    """How many this process has; loops open other files when they please."""
+    count = 0
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += str(file.readlink()).startswith("socket:")
+    return count
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -180,7 +187,7 @@ class Scene:
         for client in self._clients:
             client.close()
         for door in self.doors:
-            if hasattr(door, "transport"):
+            if door.opened:
                 door.transport.abort()
 
     async def connect(self, data: bytes = b"") -> socket.socket:
@@ -231,9 +238,8 @@ def on_both_loops(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[.
                 await story(scene, **given)
             finally:
                 scene.close()
-            reached = [door for door in scene.doors if hasattr(door, "transport")]
-            await until(lambda: all(door.lost for door in reached))
-            assert asyncio.all_tasks() == {asyncio.current_task()}
+            await until(lambda: all(door.lost for door in scene.doors if door.opened))
+            await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
             assert scene.faults == []
 
         with asyncio.Runner(loop_factory=loop_factory) as runner:
@@ -298,7 +304,7 @@ async def test_block_may_be_cut_anywhere(scene: Scene) -> None:
 async def test_peer_of_the_socket_remains_known_to_the_transport(scene: Scene) -> None:
     scene.listen()
     client = await scene.connect(FROM_BALANCER)
-    await until(lambda: len(scene.doors) == 1 and hasattr(scene.doors[0], "transport"))
+    await until(lambda: len(scene.doors) == 1 and scene.doors[0].opened)
     assert scene.doors[0].transport.get_extra_info("peername") == client.getsockname()
 
 
@@ -411,22 +417,22 @@ async def test_client_that_fails_in_tls_is_closed_without_a_line(
     scene: Scene, tls: ssl.SSLContext
 ) -> None:
     scene.listen(tls=tls)
-    before = open_files()
+    before = open_sockets()
     client = await scene.connect(FROM_V4 + REQUEST * 3)
     await heard(client)
     client.close()
-    await until(lambda: open_files() == before and len(scene.listener) == 0)
+    await until(lambda: open_sockets() == before and len(scene.listener) == 0)
     assert scene.log.lines == []
 
 
 @on_both_loops
 async def test_tls_handshake_has_a_deadline(scene: Scene, tls: ssl.SSLContext) -> None:
     scene.listen(tls=tls, handshake_timeout=SHORT)
-    before = open_files()
+    before = open_sockets()
     client = await scene.connect(FROM_V4)
     assert await heard(client) == b""
     client.close()
-    await until(lambda: open_files() == before and len(scene.listener) == 0)
+    await until(lambda: open_sockets() == before and len(scene.listener) == 0)
 
 
 # Who is turned away --------------------------------------------------------------------------
@@ -530,10 +536,10 @@ async def test_deadline_ends_with_the_block(scene: Scene) -> None:
 @on_both_loops
 async def test_peer_that_leaves_before_its_block_is_forgotten(scene: Scene, sent: bytes) -> None:
     scene.listen()
-    before = open_files()
+    before = open_sockets()
     (await scene.connect(sent)).close()
     await turns()
-    await until(lambda: open_files() == before and len(scene.listener) == 0)
+    await until(lambda: open_sockets() == before and len(scene.listener) == 0)
     assert scene.refusals() == ([("warning", CUT)] if sent else [])
 
 
@@ -564,7 +570,7 @@ async def test_oldest_makes_room_for_the_newest(scene: Scene) -> None:
     # Those that have reached a door take no room.
     for _ in range(3):
         await scene.opened(FROM_V4)
-    assert len(scene.listener) == 1
+        await until(lambda: len(scene.listener) == 1)
 
 
 @on_both_loops
@@ -585,11 +591,11 @@ async def test_fault_of_a_door_is_told_and_closes_its_connection(scene: Scene) -
         raise RuntimeError("a fault of ours")
 
     scene.listen(door=broken)
-    before = open_files()
+    before = open_sockets()
     client = await scene.connect(FROM_V4)
     assert await heard(client) == b""
     client.close()
-    await until(lambda: open_files() == before)
+    await until(lambda: open_sockets() == before)
     [fault] = scene.faults
     assert str(fault["exception"]) == "a fault of ours"
     scene.faults.clear()
@@ -601,7 +607,7 @@ async def test_fault_of_a_door_is_told_and_closes_its_connection(scene: Scene) -
 
 @on_both_loops
 async def test_closing_leaves_neither_files_nor_tasks(scene: Scene, tls: ssl.SSLContext) -> None:
-    before = open_files()
+    before = open_sockets()
     listener = scene.listen(tls=tls)
     clients = [
         await scene.connect(sent)
@@ -618,28 +624,50 @@ async def test_closing_leaves_neither_files_nor_tasks(scene: Scene, tls: ssl.SSL
     for client in clients:
         assert await heard(client) == b""
         client.close()
-    await until(lambda: open_files() == before)
+    await until(lambda: open_sockets() == before)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert scene.log.lines == []
 
 
-@on_both_loops
-async def test_connection_that_is_being_handed_over_is_closed_with_the_listener(
-    scene: Scene,
-) -> None:
-    """Its task is cancelled before its first step: nothing in it can close the socket."""
-    listener = scene.listen()
-    before = open_files()
-    client = await scene.connect()
-    await until(lambda: len(listener) == 1)
-    [arrival] = listener._arrivals
+async def block_read(scene: Scene, client: socket.socket) -> None:
+    """Lets the block be read; the task that hands the connection over has not begun then."""
+    await until(lambda: len(scene.listener) == 1)
+    [arrival] = scene.listener._arrivals
     client.send(FROM_V4)
     arrival._read()
-    listener.close()
+
+
+@on_both_loops
+async def test_listener_closes_while_tls_is_about_to_begin(
+    scene: Scene, tls: ssl.SSLContext
+) -> None:
+    """The task is cancelled before its first step: nothing in it can close the socket."""
+    before = open_sockets()
+    scene.listen(tls=tls)
+    client = await scene.connect()
+    await block_read(scene, client)
+    scene.listener.close()
     assert await heard(client) == b""
     client.close()
-    await until(lambda: open_files() == before - 1)
+    await until(lambda: open_sockets() == before)
     assert scene.doors == []
+
+
+@pytest.mark.parametrize("wait", range(4))
+@on_both_loops
+async def test_door_that_opens_while_the_listener_closes_hears_of_its_client(
+    scene: Scene, wait: int
+) -> None:
+    scene.listen()
+    client = await scene.connect()
+    await block_read(scene, client)
+    await turns(wait)
+    scene.listener.close()
+    client.send(REQUEST)
+    assert await asyncio.get_running_loop().sock_recv(client, 5) == b"hello"
+    client.close()
+    await until(lambda: scene.doors[0].lost)
+    assert scene.doors[0].data == REQUEST
 
 
 @on_both_loops

@@ -6,10 +6,11 @@ function bySubprotocol(url, key) {
 
 async function buyTicket(url, key) {
   const shop = new URL("/.wskeeper/ticket", url.replace("ws", "http"));
-  const answer = await fetch(shop, { method: "POST", headers: { "X-Api-Key": key } });
+  const headers = { "X-Api-Key": key };
+  const answer = await fetch(shop, { method: "POST", headers });
   const { ticket, code, detail } = await answer.json();
-  if (!answer.ok) throw new Error(`no ticket: ${answer.status} ${code}. ${detail}`);
-  return ticket;
+  if (answer.ok) return ticket;
+  throw new Error(`no ticket: ${answer.status} ${code}. ${detail}`);
 }
 
 async function byTicket(url, key) {
@@ -43,9 +44,19 @@ const chatUrl = `ws://${gateway}${chat}`;
 const plainUrl = `ws://${gateway}${plain}`;
 const find = (id) => document.getElementById(id);
 
-// The connection in force; attempts that another one has overtaken are closed.
+// The connection that messages are sent on.
 let socket = null;
-let attempts = 0;
+
+// By list: what ends the telling of a connection that another one has overtaken.
+const overtakings = new Map();
+
+function clear(list) {
+  overtakings.get(list)?.abort();
+  const overtaking = new AbortController();
+  overtakings.set(list, overtaking);
+  list.replaceChildren();
+  return overtaking.signal;
+}
 
 function tell(list, event, text) {
   const line = document.createElement("li");
@@ -58,15 +69,14 @@ function tell(list, event, text) {
   list.scrollTop = list.scrollHeight;
 }
 
-function watch(watched, list) {
-  watched.addEventListener("open", () => {
-    tell(list, "open", watched.protocol ? `subprotocol ${watched.protocol}` : "");
-  });
-  watched.addEventListener("message", ({ data }) => tell(list, "message", data));
-  watched.addEventListener("error", () => tell(list, "error", "(browsers say no more)"));
-  watched.addEventListener("close", ({ code, reason }) => {
-    tell(list, "close", `${code} ${reason || "(no reason)"}`);
-  });
+function watch(watched, list, signal) {
+  const on = (event, say) => {
+    watched.addEventListener(event, (what) => tell(list, event, say(what)), { signal });
+  };
+  on("open", () => watched.protocol && `subprotocol ${watched.protocol}`);
+  on("message", ({ data }) => data);
+  on("error", () => "(browsers say no more)");
+  on("close", ({ code, reason }) => `${code} ${reason || "(no reason)"}`);
 }
 
 function showState() {
@@ -80,27 +90,26 @@ function chosenWay() {
 }
 
 async function connect(key) {
-  const attempt = ++attempts;
   const list = find("events");
+  const signal = clear(list);
   if (socket !== null) socket.close(1000);
-  list.replaceChildren();
   try {
     const opened = await WAYS[chosenWay()].connect(chatUrl, key);
-    if (attempt !== attempts) {
+    if (signal.aborted) {
       opened.close();
       return;
     }
     socket = opened;
-    watch(opened, list);
+    watch(opened, list, signal);
     for (const event of ["open", "close"]) opened.addEventListener(event, showState);
   } catch (failure) {
-    if (attempt === attempts) tell(list, "error", failure.message);
+    if (!signal.aborted) tell(list, "error", failure.message);
   }
 }
 
 function beRefused(url, list) {
-  list.replaceChildren();
-  watch(bySubprotocol(url, WRONG_KEY), list);
+  const signal = clear(list);
+  watch(bySubprotocol(url, WRONG_KEY), list, signal);
 }
 
 function givenKey() {
@@ -113,7 +122,8 @@ function showWay() {
     about.hidden = about.dataset.about !== way;
   }
   const { connect: how, needs } = WAYS[way];
-  const call = `const socket = await ${how.name}("${chatUrl}", ${JSON.stringify(givenKey() || "wsk_…")});`;
+  const key = JSON.stringify(givenKey() || "wsk_…");
+  const call = `const key = ${key};\nconst socket = await ${how.name}("${chatUrl}", key);`;
   find("code").textContent = [...needs, how, call].join("\n\n");
   find("connect").disabled = givenKey() === "";
 }

@@ -30,6 +30,7 @@ from tests.unit.sessions.scene import Scene as SessionScene
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from proxy.admin.try_page.page import TryPage
     from proxy.stores.store import Usage
 
 CANARY = "CANARY-9b1d7f3e5a"
@@ -133,6 +134,7 @@ class Scene:
         public_metrics: bool = True,
         ready: bool = True,
         draining: bool = False,
+        try_page: TryPage | None = None,
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self.house = House()
@@ -178,6 +180,7 @@ class Scene:
                 failures=TokenFailures(lambda: self.now),
             ),
             public_metrics=public_metrics,
+            try_page=try_page,
         )
         self.token: str | None = TOKENS["admin"] if tokens else None
         self._runner = web.AppRunner(self.app, handle_signals=False)

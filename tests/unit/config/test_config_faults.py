@@ -443,7 +443,6 @@ def test_a_field_of_a_later_version_is_refused_as_such(folder: ConfigFolder, lin
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("tls: {certificate: a, private_key: b, client_ca: c}\n" + ECHO, "tls.client_ca"),
         ("limits: {connections: 5}\n" + ECHO, "limits.connections"),
         ("timeouts: {idle: 5m}\n" + ECHO, "timeouts.idle"),
         (

@@ -15,6 +15,7 @@ from proxy.gateway.house import House
 from proxy.keys.key import Key, Secret, digest_of
 from proxy.keys.ring import KeyRing
 from proxy.routes import RouteTable
+from proxy.upstream.pool import Member
 from tests.harness.heads import Response, accept_for, upgrade
 from tests.unit.auth.asked import NoTickets, Trust
 from tests.unit.build import answer, config
@@ -22,11 +23,11 @@ from tests.unit.loop import FakeTransport
 from tests.unit.sessions.scene import House as Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from proxy.errors import Refused
     from proxy.routes import Route
-    from proxy.upstream.dialer import Caller
+    from proxy.upstream.attempt import Caller
 
 SECRET = "CANARY-good-4f1a9c0d7e6b"
 WEBSOCKET_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -91,10 +92,19 @@ class FakeDialer:
     def __len__(self) -> int:
         return 0
 
-    def dial(self, _route: Route, handshake: bytes, caller: Caller) -> Any:
+    def dial(
+        self,
+        route: Route,
+        request_for: Callable[[Member], bytes],
+        caller: Caller,
+        *,
+        affinity: bytes,
+    ) -> Any:
         if self.failure is not None:
             raise self.failure
-        self.dials.append(FakeDial(handshake, caller))
+        self.affinity = affinity
+        member = Member(route.name, route.target, lambda *_: None)
+        self.dials.append(FakeDial(request_for(member), caller))
         return self.dials[-1]
 
 

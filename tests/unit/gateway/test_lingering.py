@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy.gateway.lingering import Lingering
-from proxy.relay.scanner import MAX_FRAMES
+from proxy.relay.scanner import MAX_FRAMES, Extensions, Scanner, Traffic
 from tests.harness import frames
 from tests.unit.loop import FakeLoop, FakeTransport
 
@@ -22,7 +22,13 @@ class Scene:
         self.transport = FakeTransport(half_close=half_close)
         self.transport.pause_reading()
         self.gone = 0
-        Lingering(self.transport, seconds=2.0, gone=self._is_gone, until_close=until_close)
+        scanner = Scanner(masked=True, extensions=Extensions.NONE, traffic=Traffic())
+        Lingering(
+            self.transport,
+            seconds=2.0,
+            gone=self._is_gone,
+            scanner=scanner if until_close else None,
+        )
         self.protocol = self.transport.protocol
 
     def _is_gone(self) -> None:
@@ -84,7 +90,13 @@ def test_answer_behind_a_flood_is_heard(loop: FakeLoop) -> None:
     assert scene.transport.closed
 
 
-def test_client_that_answers_with_nonsense_is_closed(loop: FakeLoop) -> None:
+def test_client_that_goes_on_with_nonsense_is_read_until_it_leaves_or_time_is_over(
+    loop: FakeLoop,
+) -> None:
     scene = Scene(loop, until_close=True)
     scene.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
-    assert scene.transport.closed
+    # Closed now, with bytes unread, its socket would reset, and its Close with it.
+    scene.protocol.data_received(CLOSE)
+    assert not scene.transport.closed
+    loop.advance(2.0)
+    assert scene.transport.aborted

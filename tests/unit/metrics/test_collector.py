@@ -48,6 +48,7 @@ LABELS = {
     "wskeeper_keys": {"state"},
     "wskeeper_keys_expiring": {"within"},
     "wskeeper_store_up": set(),
+    "wskeeper_upstream_up": {"route", "target"},
     "wskeeper_backpressure_seconds": {"route", "direction"},
     "wskeeper_event_loop_lag_seconds": set(),
     "wskeeper_draining": set(),
@@ -70,6 +71,7 @@ class Scene:
         )
         self.ring = KeyRing()
         self.store_up = True
+        self.upstreams = [("chat", "ws://a", True), ("chat", "ws://b/x", False)]
         self.expiry: dict[str, float] = {}
         self.lag = 0.0
         self.collector = GatewayCollector(
@@ -80,6 +82,7 @@ class Scene:
             leaving=lambda: self.admission.draining,
             keys=self.ring,
             store_up=lambda: self.store_up,
+            upstreams=lambda: self.upstreams,
             wall=lambda: WALL,
         )
         self.prometheus = CollectorRegistry()

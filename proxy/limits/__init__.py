@@ -1,0 +1,1 @@
+"""Limits as pure arithmetic: rates, failures, and what counts as one client."""

@@ -1,0 +1,271 @@
+"""One upstream dialled once: a socket, the handshake on it, its answer.
+
+An attempt is a protocol that calls back, not a coroutine that waits: every session pays for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from proxy.errors import Refused
+from proxy.handshake.answer import AnswerReader
+from proxy.handshake.body import unframe
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from proxy.config.model import Timeouts
+    from proxy.deadlines import DeadlineQueue, Deadlines
+    from proxy.handshake.head import AnswerHead
+    from proxy.upstream.pool import Member
+
+_UNREACHABLE: Final = "The service behind this gateway cannot be reached."
+_LATE: Final = "The service behind this gateway did not answer in time."
+
+
+class Caller(Protocol):
+    """Who dialled; exactly one of the first three is called, once, unless the dial is cancelled."""
+
+    def answered(self, answer: AnswerHead) -> None:
+        """The upstream gave its answer, whatever it is; `Dial.transport` is the caller's now."""
+
+    def unanswered(self, refused: Refused) -> None:
+        """There is no answer: `upstream_unreachable`, `upstream_invalid` or `upstream_timeout`."""
+
+    def broken(self, failure: BaseException) -> None:
+        """Dialling failed in a way that nobody foresaw."""
+
+    def body_read(self, body: bytes) -> None:
+        """What `Dial.read_body` was asked for."""
+
+
+class Attempt(asyncio.Protocol):
+    """One upstream dialled once for one handshake, until its answer is complete.
+
+    Args:
+        member: the target; hears whether it could be connected to.
+        request: the head to send.
+        caller: hears what became of it.
+        timeouts: of answering.
+        deadlines: the queues for them.
+        attempts: those whose callers wait.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_body",
+        "_caller",
+        "_cause",
+        "_deadlines",
+        "_due",
+        "_head",
+        "_loop",
+        "_reader",
+        "_request",
+        "_task",
+        "_timeouts",
+        "began",
+        "connected",
+        "connected_in",
+        "member",
+        "transport",
+    )
+
+    transport: asyncio.Transport  # Set by connection_made.
+
+    def __init__(
+        self,
+        member: Member,
+        request: bytes,
+        caller: Caller,
+        timeouts: Timeouts,
+        deadlines: Deadlines,
+        attempts: set[Attempt],
+    ) -> None:
+        self.member = member
+        self._request = request
+        # None once the caller has heard what it waits for.
+        self._caller: Caller | None = caller
+        self._timeouts = timeouts
+        self._deadlines = deadlines
+        self._attempts = attempts
+        self._due: DeadlineQueue | None = None
+        self._cause = ""
+        # Connects.
+        self._task: asyncio.Task[Any] | None = None
+        self._reader = AnswerReader()
+        # Set once the answer's head is complete.
+        self._head: AnswerHead | None = None
+        self._body = b""
+        # Whether there was a connection; then in how many seconds for name, TCP and TLS.
+        self.connected = False
+        self.connected_in = 0.0
+
+    def begin(
+        self,
+        connecting: Coroutine[Any, Any, Any],
+        within: DeadlineQueue | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Begins to connect.
+
+        Args:
+            connecting: its result is this protocol's `connection_made`.
+            within: the deadline for that; None sets none.
+        """
+        self._loop = loop
+        self.began = loop.time()
+        self._attempts.add(self)
+        self._wait(within, "no connection in time")
+        self._task = loop.create_task(connecting, name="dial")
+        self._task.add_done_callback(self._connected)
+
+    def cancel(self) -> None:
+        """The caller does not want the answer any more."""
+        self._caller = None
+        self._stop()
+
+    @property
+    def behind(self) -> bytes:
+        """What came behind the answer's head so far; whoever takes the socket over takes it too."""
+        return self._body
+
+    def read_body(self, caller: Caller) -> None:
+        """Reads the body of a refusal until it is complete, long enough, or the socket ends."""
+        self._caller = caller
+        self._attempts.add(self)
+        self._wait(self._deadlines.lasting(self._timeouts.close), "no body in time")
+        self._look_at_body(ended=self.transport.is_closing())
+
+    # The socket --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        if self._caller is None:
+            self.transport.abort()
+            return
+        self.connected = True
+        self.connected_in = self._loop.time() - self.began
+        self.member.reached()
+        self.transport.write(self._request)
+        patience = self._timeouts.upstream_handshake
+        within = None if patience is None else self._deadlines.lasting(patience)
+        self._wait(within, "no answer in time")
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._body += data
+            self._look_at_body(ended=False)
+            return
+        try:
+            result = self._reader.feed(data)
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        if result is not None:
+            self._head, self._body = result
+            self._conclude().answered(self._head)
+
+    def eof_received(self) -> bool:
+        self._hung_up()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._hung_up()
+        del self.transport  # TLS keeps its last protocol; see Leg.let_go.
+
+    def overdue(self) -> None:
+        """The deadline is over."""
+        self._due = None
+        if self._head is not None:
+            self._look_at_body(ended=True)
+            return
+        if not self.connected:
+            self.member.missed(self._loop.time(), self._cause)
+        self._refuse(Refused("upstream_timeout", _LATE, cause=self._cause))
+
+    # Decisions ---------------------------------------------------------------------------------
+
+    def _connected(self, task: asyncio.Task[Any]) -> None:
+        """Connecting is over; when it went well `connection_made` has been called."""
+        self._task = None
+        if task.cancelled():
+            return
+        failure = task.exception()
+        if failure is None or self._caller is None:
+            return
+        if isinstance(failure, OSError):
+            cause = _words(failure)
+            self.member.missed(self._loop.time(), cause)
+            self._refuse(Refused("upstream_unreachable", _UNREACHABLE, cause=cause))
+        else:
+            caller = self._conclude()
+            self._stop()
+            caller.broken(failure)
+
+    def _hung_up(self) -> None:
+        if self._head is not None:
+            self._look_at_body(ended=True)
+        elif self._reader.begun:
+            self._refuse(Refused("upstream_invalid", _UNREACHABLE, cause="it hung up half-way"))
+        else:
+            self._refuse(Refused("upstream_unreachable", _UNREACHABLE, cause="it hung up at once"))
+
+    def _refuse(self, refused: Refused) -> None:
+        if self._caller is None:
+            return
+        caller = self._conclude()
+        self._stop()
+        caller.unanswered(refused)
+
+    def _look_at_body(self, *, ended: bool) -> None:
+        if self._caller is None or self._head is None:
+            return
+        body, complete = unframe(self._head.headers, self._body)
+        if complete or ended:
+            caller = self._conclude()
+            self._stop()
+            caller.body_read(body)
+
+    def _conclude(self) -> Caller:
+        """The caller hears its one answer; nothing more is waited for."""
+        caller = self._caller
+        assert caller is not None
+        self._caller = None
+        self._patience_over()
+        self._attempts.discard(self)
+        return caller
+
+    def _stop(self) -> None:
+        """Drops whatever there is of a socket."""
+        self._patience_over()
+        self._attempts.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+        transport = getattr(self, "transport", None)
+        if transport is not None:
+            transport.abort()
+
+    def _wait(self, within: DeadlineQueue | None, cause: str) -> None:
+        self._patience_over()
+        if within is not None:
+            self._cause = cause
+            self._due = within
+            within.add(self)
+
+    def _patience_over(self) -> None:
+        if self._due is not None:
+            self._due.discard(self)
+            self._due = None
+
+
+def _words(failure: OSError) -> str:
+    """An operating system's or TLS library's failure, for the log."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return f"TLS: {failure.verify_message}"
+    if isinstance(failure, ssl.SSLError):
+        return f"TLS: {failure.reason or 'handshake failed'}"
+    return failure.strerror or str(failure)
