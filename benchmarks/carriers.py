@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 PATH = f"{PREFIX}/echo"
 TICKET_ROUTE = "/tickets"
 FIRST_ROUTE = "/first"
-# A key may have 1,000 tickets waiting; so many keys buy them.
+# A key may have 1,000 tickets waiting.
 BUYERS = 8
-TICKETS_EACH = 1000
+TICKETS_EACH = 300
 TEXT = 0x81
 KEY = secrets.token_hex(20)
 
@@ -56,6 +56,7 @@ class Gateway:
             "admin": {"listen": None},
             "log": {"level": "warning", "format": "json"},
             "store": "memory:",
+            "tickets": {"ttl": "10m"},
             "keys": [
                 {"name": f"key-{number}", "secret": secret}
                 for number, secret in enumerate((KEY, *self.buyers))

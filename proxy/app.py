@@ -9,7 +9,7 @@ import secrets
 import time
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -25,7 +25,7 @@ from proxy.keys.made import fixed
 from proxy.keys.ring import KeyRing
 from proxy.listeners import address_of, affordable, certificate_end, listen, server_context
 from proxy.metrics.collector import GatewayCollector
-from proxy.proxied import ProxiedListener, listen_proxied
+from proxy.proxied import listen_proxied
 from proxy.routes import RouteTable
 from proxy.sessions.bookkeeper import Bookkeeper
 from proxy.sessions.closing import Closing
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from proxy.admin.try_page.page import TryPage
     from proxy.config.model import Config
     from proxy.handshake.client import Address
+    from proxy.listeners import Listener
     from proxy.logs import Logger
 
 # Request ids drawn from the kernel at a time.
@@ -54,9 +55,6 @@ _LAST_BATCH: Final = 3.0
 
 # Turns of the event loop that closing sockets may take to be reported.
 _LAST_TURNS: Final = 20
-
-
-PublicListener: TypeAlias = "asyncio.Server | ProxiedListener"
 
 
 class Gateway:
@@ -160,7 +158,7 @@ class Gateway:
         self.metrics = self._metrics()
         self._admin = self._admin_listener(try_page)
         # Set by start.
-        self._public: PublicListener | None = None
+        self._public: Listener | None = None
 
     def door(self, peer: Address | None = None) -> FrontDoor:
         """A protocol for a connection just accepted.
@@ -200,7 +198,7 @@ class Gateway:
         )
         self.upstreams.start()
 
-    async def _listen(self) -> PublicListener:
+    async def _listen(self) -> Listener:
         """The public listener, as the configuration wants it."""
         config = self._config
         if config.proxy_protocol:

@@ -95,9 +95,7 @@ REFUSALS = _by_code(
         RefusalRow(
             "store_unavailable", 503, "Keys cannot be checked now", "warning", retry_after=5
         ),
-        RefusalRow(
-            "upstream_unhealthy", 503, "The service is not well", "warning", retry_after=5
-        ),
+        RefusalRow("upstream_unhealthy", 503, "The service is not well", "warning", retry_after=5),
         RefusalRow("draining", 503, "The gateway is going away", retry_after=5),
         RefusalRow("upstream_timeout", 504, "The service did not answer in time", "warning"),
     )

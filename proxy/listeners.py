@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cryptography import x509
 
+from proxy.config.model import PublicTls
 from proxy.config.values import TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
@@ -51,13 +52,8 @@ class Listener(Protocol):
         """Accepts nobody any more; what it has handed over stays."""
 
 
-def server_context(tls: ListenerTls, *, client_ca: Path | None = None) -> ssl.SSLContext:
+def server_context(tls: ListenerTls) -> ssl.SSLContext:
     """The TLS context of a listener: TLS 1.2 and up, HTTP/1.1 alone.
-
-    Args:
-        tls: its certificate.
-        client_ca: PEM bundle of the authorities, one of which must have signed a client's
-            certificate; None asks for none.
 
     Raises:
         OSError: a file cannot be used (`ssl.SSLError` included).
@@ -70,8 +66,8 @@ def server_context(tls: ListenerTls, *, client_ca: Path | None = None) -> ssl.SS
     # Without a password OpenSSL would ask the terminal for that of an encrypted key.
     context.load_cert_chain(tls.certificate, tls.private_key, "")
     context.set_alpn_protocols(["http/1.1"])
-    if client_ca is not None:
-        context.load_verify_locations(cafile=client_ca)
+    if isinstance(tls, PublicTls) and tls.client_ca is not None:
+        context.load_verify_locations(cafile=tls.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 

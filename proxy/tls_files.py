@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from proxy.config.model import PublicTls
 from proxy.listeners import certificate_end, server_context
 from proxy.upstream.tls import client_context
 
@@ -78,7 +79,9 @@ class _Watched:
         """
         # Taken first: what changes meanwhile is seen at the next look.
         marks = tuple(map(_mark, self.files))
-        return _Loaded(marks, self.make(), None if self.told is None else certificate_end(self.told))
+        return _Loaded(
+            marks, self.make(), None if self.told is None else certificate_end(self.told)
+        )
 
     def look(self) -> _Loaded | _Unusable | None:
         """What is new; None when nothing is."""
@@ -111,25 +114,21 @@ class TlsFiles:
         self.ends: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def listener(
-        self, name: str, tls: ListenerTls, *, client_ca: Path | None = None
-    ) -> ssl.SSLContext:
+    def listener(self, name: str, tls: ListenerTls) -> ssl.SSLContext:
         """The context of a listener.
 
         Args:
             name: of the listener, for the log and `ends`.
-            tls: its certificate.
-            client_ca: whose certificates its clients must have; None for no matter whose.
 
         Raises:
             OSError, ValueError: a file cannot be used.
         """
-        files = (tls.certificate, tls.private_key, *(() if client_ca is None else (client_ca,)))
+        client_ca = tls.client_ca if isinstance(tls, PublicTls) else None
         return self._watch(
             _Watched(
                 {"listener": name},
-                files,
-                partial(server_context, tls, client_ca=client_ca),
+                _named(tls.certificate, tls.private_key, client_ca),
+                partial(server_context, tls),
                 tls.certificate,
                 _Replaceable(ssl.PROTOCOL_TLS_SERVER),
             )
@@ -144,11 +143,10 @@ class TlsFiles:
         Raises:
             OSError: a file cannot be used.
         """
-        named = (tls.ca, tls.certificate, tls.private_key)
         return self._watch(
             _Watched(
                 {"route": route},
-                tuple(file for file in named if file is not None),
+                _named(tls.ca, tls.certificate, tls.private_key),
                 partial(client_context, tls),
                 None,
                 _Replaceable(ssl.PROTOCOL_TLS_CLIENT),
@@ -201,6 +199,10 @@ class TlsFiles:
         watched.rejected = None
         if loaded.end is not None:
             self.ends[watched.use["listener"]] = loaded.end
+
+
+def _named(*files: Path | None) -> tuple[Path, ...]:
+    return tuple(file for file in files if file is not None)
 
 
 def _mark(file: Path) -> tuple[int, int, int] | None:

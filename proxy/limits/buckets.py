@@ -110,4 +110,3 @@ class HandshakeRate:
             if table[next(iter(table))] > now and len(table) <= self._max_clients:
                 return
             table.popitem(last=False)
-

@@ -25,7 +25,7 @@ from tests.harness.process import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.docs.markdown import Block
+    from tests.docs.markdown import Block, Page
 
 README = page("README.md")
 OPERATIONS = page("docs/operations.md")
@@ -147,10 +147,11 @@ class TestTranscripts:
             heard = heard[: len(expected)]
         assert heard == expected
 
-    def test_log_lines_are_of_the_kind_that_is_written(self):
+    @pytest.mark.parametrize("document", [README, OPERATIONS], ids=lambda document: document.name)
+    def test_log_lines_are_of_the_kind_that_is_written(self, document: Page):
         table = OPERATIONS.table(under="The log", first_column="event")
         fields = dict(zip(map(code, table.column("event")), table.column("fields"), strict=True))
-        [block] = README.blocks_in("json")
+        [block] = document.blocks_in("json")
         for line in block.text.splitlines():
             event = json.loads(line)
             named = fields[event["event"]]

@@ -233,6 +233,14 @@ async def test_old_tls_is_not_spoken(certificates: Certificates) -> None:
     assert context.minimum_version.name == "TLSv1_2"
 
 
+async def test_every_cipher_has_forward_secrecy_and_authenticates(
+    certificates: Certificates,
+) -> None:
+    for cipher in server_context(tls(certificates)).get_ciphers():
+        assert cipher["aead"], cipher["name"]
+        assert cipher["kea"] in {"kx-any", "kx-ecdhe"}, cipher["name"]
+
+
 def test_tls_file_that_cannot_be_used_is_told_at_once(
     certificates: Certificates, tmp_path: Path
 ) -> None:

@@ -339,12 +339,27 @@ async def test_half_a_block_does_not_keep_the_loop_awake(
 
 
 @on_both_loops
-async def test_many_connect_at_once(scene: Scene) -> None:
+async def test_waking_for_nothing_does_no_harm(scene: Scene) -> None:
+    scene.listen()
+    client = await scene.connect()
+    await until(lambda: len(scene.listener) == 1)
+    [arrival] = scene.listener._arrivals
+    arrival._read()
+    client.send(FROM_V4)
+    await until(lambda: len(scene.doors) == 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 1000])
+@on_both_loops
+async def test_many_connect_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(proxied, "_AT_ONCE", at_once)
     scene.listen(at_most=None)
     clients = [await scene.connect(FROM_V4 + b"%d" % number) for number in range(300)]
     await until(lambda: all(door.data for door in scene.doors) and len(scene.doors) == 300)
     assert {int(door.data) for door in scene.doors} == set(range(len(clients)))
-    assert len(scene.listener) == 0
+    await until(lambda: len(scene.listener) == 0)
 
 
 # TLS -----------------------------------------------------------------------------------------

@@ -8,13 +8,13 @@ import os
 import ssl
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trustme
 import uvloop
 
-from proxy.config.model import ListenerTls, UpstreamTls
+from proxy.config.model import PublicTls, UpstreamTls
 from proxy.config.values import TcpAddress
 from proxy.listeners import listen
 from proxy.tls_files import TlsFiles
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENDS = [datetime(2040, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> Any:
-    if request.param == "uvloop":
-        return uvloop.EventLoopPolicy()
-    return asyncio.DefaultEventLoopPolicy()
 
 
 class Files:
@@ -53,9 +46,10 @@ class Files:
         if key:
             _replace(self.private_key, issued.private_key_pem.bytes())
 
-    @property
-    def tls(self) -> ListenerTls:
-        return ListenerTls(certificate=self.certificate, private_key=self.private_key)
+    def tls(self, *, client_ca: Path | None = None) -> PublicTls:
+        return PublicTls(
+            certificate=self.certificate, private_key=self.private_key, client_ca=client_ca
+        )
 
     def client(self, signed_by: trustme.CA | None = None) -> ssl.SSLContext:
         """A client, with a certificate of its own if somebody signed one."""
@@ -76,7 +70,7 @@ class Telling(asyncio.Protocol):
     """Says whose certificate the client has, and hangs up."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         transport.write(repr((transport.get_extra_info("peercert") or {}).get("subject")).encode())
         transport.close()
 
@@ -90,7 +84,7 @@ class Scene:
 
     @asynccontextmanager
     async def listening(self, *, client_ca: Path | None = None) -> AsyncIterator[None]:
-        context = self.watch.listener("public", self.files.tls, client_ca=client_ca)
+        context = self.watch.listener("public", self.files.tls(client_ca=client_ca))
         address = TcpAddress("127.0.0.1", 0)
         async with await listen(address, Telling, name="listen", tls=context) as server:
             self.port = server.sockets[0].getsockname()[1]
@@ -111,6 +105,13 @@ class Scene:
         return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC), str(
             said, "ascii"
         )
+
+    async def is_refused(self, client: ssl.SSLContext) -> bool:
+        """In TLS 1.3 a client learns only behind its own handshake that it is refused."""
+        try:
+            return (await self.connect(client))[1] == ""
+        except (ssl.SSLError, ConnectionError):
+            return True
 
     async def shown(self) -> datetime:
         return (await self.connect(self.files.client()))[0]
@@ -134,6 +135,24 @@ async def test_new_pair_is_shown_to_the_next_client(scene: Scene) -> None:
         assert await scene.shown() == ENDS[1]
     assert scene.watch.ends == {"public": ENDS[1].timestamp()}
     assert scene.log.lines == [("info", "tls_reloaded", {"listener": "public"})]
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_pair_is_replaced_on_every_event_loop(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def replace() -> None:
+        scene = Scene(tmp_path)
+        async with scene.listening(client_ca=scene.files.client_ca):
+            client = scene.files.client(scene.files.clients)
+            scene.files.issue(ENDS[1])
+            await scene.watch.look()
+            end, said = await scene.connect(client)
+            assert end == ENDS[1]
+            assert "device-7" in said
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(replace())
 
 
 async def test_files_that_stay_as_they_are_are_not_taken_again(scene: Scene) -> None:
@@ -222,7 +241,7 @@ async def test_open_connection_keeps_what_it_began_with(scene: Scene) -> None:
             assert isinstance(self.transport, asyncio.Transport)
             self.transport.write(data)
 
-    context = scene.watch.listener("public", scene.files.tls)
+    context = scene.watch.listener("public", scene.files.tls())
     address = TcpAddress("127.0.0.1", 0)
     async with await listen(address, Patient, name="listen", tls=context) as server:
         reader, writer = await asyncio.open_connection(
@@ -242,10 +261,8 @@ async def test_open_connection_keeps_what_it_began_with(scene: Scene) -> None:
 async def test_client_without_a_certificate_is_refused(scene: Scene) -> None:
     async with scene.listening(client_ca=scene.files.client_ca):
         assert "device-7" in (await scene.connect(scene.files.client(scene.files.clients)))[1]
-        with pytest.raises(OSError, match=r".*"):
-            await scene.connect(scene.files.client())
-        with pytest.raises(OSError, match=r".*"):
-            await scene.connect(scene.files.client(trustme.CA()))
+        assert await scene.is_refused(scene.files.client())
+        assert await scene.is_refused(scene.files.client(trustme.CA()))
 
 
 async def test_authority_that_was_taken_out_is_trusted_no_more(scene: Scene) -> None:
@@ -256,8 +273,7 @@ async def test_authority_that_was_taken_out_is_trusted_no_more(scene: Scene) -> 
         _replace(files.client_ca, fresh.cert_pem.bytes())
         await scene.watch.look()
         assert "device-7" in (await scene.connect(files.client(fresh)))[1]
-        with pytest.raises(OSError, match=r".*"):
-            await scene.connect(files.client(files.clients))
+        assert await scene.is_refused(files.client(files.clients))
 
 
 async def test_listener_that_asks_for_no_certificate_is_told_of_none(scene: Scene) -> None:
@@ -308,7 +324,7 @@ async def test_upstream_without_files_is_not_looked_at(scene: Scene) -> None:
 
 async def until(question: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not question():
+        while not question():  # noqa: ASYNC110 - a thread's work, which sets no event
             await asyncio.sleep(0.001)
 
 
@@ -347,4 +363,4 @@ async def test_watch_that_never_began_can_be_closed(scene: Scene) -> None:
 async def test_file_that_cannot_be_used_is_told_at_once(scene: Scene) -> None:
     os.truncate(scene.files.private_key, 0)
     with pytest.raises(OSError, match=r".*"):
-        scene.watch.listener("public", scene.files.tls)
+        scene.watch.listener("public", scene.files.tls())

@@ -427,7 +427,7 @@ PLANNED = [
     "metrics: {per_key: true}",
     "keepalive: {interval: 20s}",
     "max_lifetime: 1h",
-    "drain: {delay: 1s}",
+    "keepalive: {interval: 1s}",
 ]
 
 

@@ -45,6 +45,28 @@ def test_a_matching_pair_is_no_fault(folder: ConfigFolder) -> None:
     assert checked(folder, LISTENER) == []
 
 
+def test_an_authority_of_clients_is_no_fault(folder: ConfigFolder) -> None:
+    assert checked(folder, LISTENER + "  client_ca: ca.pem\n") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [("absent.pem", "cannot be read (No such file"), ("key.pem", "holds no certificate")],
+)
+def test_an_unusable_authority_of_clients_is_a_fault(
+    folder: ConfigFolder, file: str, problem: str
+) -> None:
+    [fault] = checked(folder, LISTENER + f"  client_ca: {file}\n")
+    assert (fault.line, fault.path) == (5, "tls.client_ca")
+    assert problem in fault.problem
+
+
+def test_the_admin_listener_asks_for_no_certificate(folder: ConfigFolder) -> None:
+    # Commands that speak to it have none to show.
+    text = "admin: {tls: {certificate: cert.pem, private_key: key.pem, client_ca: ca.pem}}\n"
+    assert folder.fault(LISTENER.partition("tls")[0] + text).path == "admin.tls"
+
+
 @pytest.mark.parametrize(
     "fields", ["ca: ca.pem", "certificate: both.pem", "certificate: cert.pem, private_key: key.pem"]
 )

@@ -39,9 +39,7 @@ def test_most_specific_name_comes_first() -> None:
 
 
 def test_names_that_belong_together_stay_together() -> None:
-    shown = certificate(
-        [("organizationName", "Example")], [("commonName", "a"), ("userId", "u1")]
-    )
+    shown = certificate([("organizationName", "Example")], [("commonName", "a"), ("userId", "u1")])
     assert subject_of(shown) == "CN=a+UID=u1,O=Example"
 
 

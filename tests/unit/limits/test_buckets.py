@@ -95,15 +95,14 @@ def test_rate_below_one_admits_one_at_a_time() -> None:
 
 @given(RATES, st.lists(st.floats(0, 3), min_size=1, max_size=60))
 def test_whoever_waits_as_told_is_admitted(rate: float, pauses: list[float]) -> None:
-    handshakes, now, admitted = HandshakeRate(rate), 0.0, 0
-    for pause in pauses:
+    handshakes, now = HandshakeRate(rate), 0.0
+    for admitted, pause in enumerate(pauses, start=1):
         now += pause
         wait = handshakes.admit("a", now)
         if wait is not None:
             assert 0 < wait <= 1 / rate + 1e-5
             now += wait
             assert handshakes.admit("a", now) is None
-        admitted += 1
         assert admitted <= burst_of(rate) + now * rate + 1e-2
 
 

@@ -36,7 +36,7 @@ def test_place_is_told_without_a_look(tmp_path: Path) -> None:
 
 def test_missing_file_is_not_made_unasked(tmp_path: Path) -> None:
     with pytest.raises(
-        StoreUnavailable, match=r"does not exist; .* add --init to make it"
+        StoreUnavailable, match=r"does not exist; .* keys create --init` makes one"
     ) as caught:
         open_store("sqlite:keys.db", create=False, folder=tmp_path)
     assert caught.value.place == f"sqlite:{tmp_path}/keys.db"

@@ -85,7 +85,10 @@ def test_directory_in_place_of_the_file(path: Path) -> None:
 
 def test_missing_file(path: Path) -> None:
     words = refused(path, create=False)
-    assert words == "does not exist; name another file, or add --init to make it"
+    assert words == (
+        "does not exist; name another with -c FILE or --store URL; "
+        "`wskeeper keys create --init` makes one"
+    )
 
 
 def test_empty_file(path: Path) -> None:

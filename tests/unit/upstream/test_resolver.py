@@ -183,3 +183,37 @@ async def test_what_is_under_way_is_given_up_at_the_end(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await resolver.close()
+
+
+async def test_name_is_looked_up_anew_when_asked(resolver: Resolver, names: NameService) -> None:
+    assert await resolver.resolve_anew("up.test", 80) == [address("192.0.2.1")]
+    names.answer = [address("192.0.2.2")]
+    assert await resolver.resolve_anew("up.test", 80) == [address("192.0.2.2")]
+    assert len(names.asked) == 2
+
+
+async def test_old_answer_serves_where_the_new_one_fails_or_takes_its_time(
+    resolver: Resolver, names: NameService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await resolver.resolve("up.test", 80)
+    names.answer = socket.gaierror(-3, "Temporary failure")
+    assert await resolver.resolve_anew("up.test", 80) == [address("192.0.2.1")]
+    names.slow.clear()
+    monkeypatch.setattr("proxy.upstream.resolver.RENEWAL", 0.01)
+    assert await resolver.resolve_anew("up.test", 80) == [address("192.0.2.1")]
+
+
+async def test_address_is_never_looked_up_anew(resolver: Resolver, names: NameService) -> None:
+    for _ in range(2):
+        assert [entry[4][0] for entry in await resolver.resolve_anew("192.0.2.9", 80)] == [
+            "192.0.2.9"
+        ]
+    assert not names.asked
+
+
+async def test_name_that_never_had_an_address_cannot_be_resolved_anew(
+    resolver: Resolver, names: NameService
+) -> None:
+    names.answer = socket.gaierror(-2, "Name or service not known")
+    with pytest.raises(socket.gaierror):
+        await resolver.resolve_anew("up.test", 80)

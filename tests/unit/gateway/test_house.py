@@ -1,0 +1,58 @@
+"""Who may stay in the house though nobody knows them, and how it is emptied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.gateway.scene import Gateway
+from tests.unit.loop import FakeTransport
+
+
+@pytest.mark.parametrize(("limit", "there", "admitted"), [(None, 9999, True), (2, 1, True)])
+def test_unknown_may_stay_below_the_limit(
+    limit: int | None, there: int, admitted: bool
+) -> None:
+    gateway = Gateway()
+    house = gateway.house
+    house._unauthenticated, house.unproven = limit, there
+    (route, *_) = gateway.admission.routes
+    assert house.admits_unproven(route) is admitted
+    assert not gateway.log.events("limited")
+
+
+@pytest.mark.parametrize("there", [2, 3])
+def test_one_too_many_is_noted(there: int) -> None:
+    gateway = Gateway({"name": "chat", "path": "/chat"})
+    house = gateway.house
+    house._unauthenticated, house.unproven = 2, there
+    (route,) = gateway.admission.routes
+    assert not house.admits_unproven(route)
+    assert house.unproven == there
+    assert gateway.log.events("limited") == [
+        {"route": "chat", "limit": "unauthenticated", "value": 2, "set_in": "limits.unauthenticated"}
+    ]
+    assert gateway.admission.account.limited == {("chat", "unauthenticated"): 1}
+
+
+async def test_house_is_emptied() -> None:
+    gateway = Gateway()
+    house = gateway.house
+    given_up: list[Any] = []
+
+    class Waiting:
+        def give_up(self) -> None:
+            given_up.append(self)
+            house.opening.discard(self)
+
+        def overdue(self) -> None:
+            given_up.append(self)
+
+    opening, silent, transport = Waiting(), Waiting(), FakeTransport()
+    house.opening.add(opening)
+    house.waiting.add(silent)
+    house.lingering.add(transport)
+    await house.close()
+    assert given_up == [silent, opening]
+    assert transport.aborted
