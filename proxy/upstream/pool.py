@@ -108,8 +108,8 @@ class Pool:
         healthy = [member for member in self.members if member.healthy]
         ready = [member for member in healthy if member.cooling_until <= now]
         cooling = [member for member in healthy if member.cooling_until > now]
-        self._turn += 1
         order = self._balanced(ready, affinity) + self._balanced(cooling, affinity)
+        self._turn += 1
         if ready and order[0].failing:
             # One handshake finds out whether it is back; the others do not wait for that.
             order[0].cooling_until = now + COOLING

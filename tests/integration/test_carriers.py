@@ -97,9 +97,7 @@ def test_credential_opens_its_route_and_is_seen_by_nobody(ways: Scene, way: Way)
         assert form.encode() not in seen.replace(b"X-Wskeeper-Auth: api_key", b""), form
     assert connection.request.get("X-Wskeeper-Key-Name") == "good"
     assert connection.request.get("X-Wskeeper-Meta-plan") == "gold"
-    assert connection.request.get("X-Wskeeper-Auth") == (
-        "ticket" if way in TICKETS else "api_key"
-    )
+    assert connection.request.get("X-Wskeeper-Auth") == ("ticket" if way in TICKETS else "api_key")
     assert credential not in ways.shown()
 
 

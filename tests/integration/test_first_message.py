@@ -196,9 +196,7 @@ def test_message_comes_byte_by_byte(ways: Scene) -> None:
 def test_message_behind_the_head_and_more_behind_it_are_not_lost(ways: Scene) -> None:
     # All in one segment, before any answer.
     more = b"".join(frames.masked(frames.TEXT, b"%d" % number) for number in range(50))
-    client = ways.door.send(
-        upgrade("/first_message") + frames.masked(frames.TEXT, HELLO) + more
-    )
+    client = ways.door.send(upgrade("/first_message") + frames.masked(frames.TEXT, HELLO) + more)
     assert client.read_response().status == 101
     accepted(client)
     connection = ways.served(client)
@@ -325,9 +323,7 @@ def test_client_may_leave_meanwhile(ways: Scene, leave: str) -> None:
     with ways.upstream.untouched():
         for _ in range(3):
             getattr(opens(ways), leave)()
-        assert wait_until(
-            lambda: handshakes(ways.gateway.metrics())["client_gone"] == before + 3
-        )
+        assert wait_until(lambda: handshakes(ways.gateway.metrics())["client_gone"] == before + 3)
 
 
 def test_who_says_nothing_is_sent_away_in_time(ways: Scene) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.harness.heads import Response
 
 SECRET = "CANARY-for-the-plugin"
-PLUGIN = '''
+PLUGIN = """
 import asyncio
 import time
 
@@ -68,7 +68,7 @@ async def authenticate(request, credential):
         "far end": Principal(None, {}, 10**400),
         "no detail": Refusal(NOTHING),
     }.get(what)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +131,7 @@ def test_plugin_is_shown_the_request(ways: Scene) -> None:
 
 
 def test_message_is_shown_to_the_plugin(ways: Scene) -> None:
-    client = ways.says(
-        {"type": "auth", "token": SECRET}, lines=("X-What: credential",)
-    )
+    client = ways.says({"type": "auth", "token": SECRET}, lines=("X-What: credential",))
     assert client.read_frame().payload == b'{"type": "auth_ok"}'
     ways.served(client)
 
@@ -215,9 +213,7 @@ def test_client_that_leaves_is_waited_for_no_more(ways: Scene) -> None:
 def test_many_who_hang_keep_no_key_holder_out(ways: Scene) -> None:
     clients = [ways.door.send(asking("hang")) for _ in range(101)]
     # One too many is told so at once.
-    assert wait_until(
-        lambda: handshakes(ways.gateway.metrics())["gateway_connections"] > 0
-    )
+    assert wait_until(lambda: handshakes(ways.gateway.metrics())["gateway_connections"] > 0)
     ways.served(ways.door.open(asking("hang", key=KEY)))
     for client in clients:
         client.reset()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.heads import upgrade
+from tests.harness.upstream import echo
 from tests.integration.key_scene import echoes
 from tests.integration.ways_scene import (
     BEARER,
@@ -20,7 +21,6 @@ from tests.integration.ways_scene import (
     jwt,
     scene,
 )
-from tests.harness.upstream import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,9 @@ def test_key_renews_what_its_ticket_opened(ways: Scene) -> None:
     made = ways.ticket(subject="ada", expires_in="2s")
     client = ways.door.open(TICKET_QUERY.request(made["ticket"]))
     began = time.monotonic()
-    answer = ask(ways.gateway, RENEW, {"session": made["session"], "expires_in": "1h"}, key=OTHER_KEY)
+    answer = ask(
+        ways.gateway, RENEW, {"session": made["session"], "expires_in": "1h"}, key=OTHER_KEY
+    )
     assert (answer.status, answer.code) == (404, "session_unknown")
     answer = renew(ways, made["session"], KEY, expires_in="1h")
     assert answer.status == 204
@@ -135,11 +137,14 @@ def test_renewal_takes_a_valid_credential(ways: Scene, what: str) -> None:
     }[what]
     answer = renew(ways, session, credential)
     assert answer.status == 401
-    assert answer.code == {
-        "unknown": "key_unknown",
-        "old": "token_invalid",
-        "none": "key_missing",
-    }[what]
+    assert (
+        answer.code
+        == {
+            "unknown": "key_unknown",
+            "old": "token_invalid",
+            "none": "key_missing",
+        }[what]
+    )
 
 
 def test_ticket_renews_nothing(ways: Scene) -> None:

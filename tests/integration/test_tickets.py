@@ -491,10 +491,7 @@ def test_only_so_many_tickets_wait(ways: Scene, sold: list[str]) -> None:
         until = time.time() + 15
         store.executemany(
             "INSERT INTO tickets (digest, holder, text, until) VALUES (?, ?, '{}', ?)",
-            [
-                (number.to_bytes(32, "big"), f"key:{hoarder['id']}", until)
-                for number in range(999)
-            ],
+            [(number.to_bytes(32, "big"), f"key:{hoarder['id']}", until) for number in range(999)],
         )
     store.close()
     last = ways.ticket(hoarder["secret"])["ticket"]

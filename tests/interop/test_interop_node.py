@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,47 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCES = Path(__file__).parent / "node"
-PROJECT = Path(__file__).parents[2]
-INSTALL_DEADLINE = 60  # seconds
-
-
-@pytest.fixture(scope="session")
-def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds ws: the project's `node_modules`, filled by npm when it is missing."""
-    if shutil.which("node") is None:
-        pytest.skip("Node is not installed (Debian: nodejs)")
-    installed = PROJECT / "node_modules"
-    if (installed / "ws").is_dir():
-        return installed
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("ws is not installed, and neither is npm (Debian: npm)")
-    folder = PROJECT
-    if not os.access(PROJECT, os.W_OK):
-        folder = tmp_path_factory.mktemp("npm")
-        shutil.copy(PROJECT / "package.json", folder)
-    install = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    try:
-        installing = subprocess.run(
-            [*install, *patience],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_DEADLINE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm could not install ws within {INSTALL_DEADLINE} s (offline?)")
-    if installing.returncode != 0:
-        reason = next(iter(installing.stderr.splitlines()), "it does not say why")
-        pytest.skip(f"npm could not install ws (offline?): {reason}")
-    return folder / "node_modules"
-
-
-@pytest.fixture(scope="module")
-def environment(modules: Path) -> dict[str, str]:
-    return {**os.environ, "NODE_PATH": str(modules)}
 
 
 class Server:

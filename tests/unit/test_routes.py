@@ -282,6 +282,29 @@ def test_route_is_what_its_configuration_says() -> None:
     assert not built.compression
     assert (built.timeouts.close, built.timeouts.write) == (1.0, 7.0)
     assert built.upstream == "ws://127.0.0.1:9000/ws"
+    assert built.settings is None
+    assert built.preserve_host
+
+
+def test_route_with_several_targets_rewrites_for_each() -> None:
+    built = route(
+        path="/chat",
+        upstream={
+            "targets": ["ws://a", "ws://b/x"],
+            "balance": "key_hash",
+            "headers": {"Origin": None},
+            "preserve_host": False,
+        },
+    )
+    first, second = built.targets
+    assert built.target is first
+    assert built.upstream == "ws://a, ws://b/x"
+    assert built.upstream_target(b"/chat/1", b"?q") == b"/chat/1?q"
+    assert built.upstream_target(b"/chat/1", b"?q", first) == b"/chat/1?q"
+    assert built.upstream_target(b"/chat/1", b"?q", second) == b"/x/1?q"
+    assert built.balance == "key_hash"
+    assert built.settings is not None
+    assert not built.preserve_host
 
 
 def test_route_of_any_page_admits_every_origin() -> None:

@@ -115,9 +115,7 @@ def test_cookies_are_not_looked_at_where_none_carries() -> None:
     assert stripping(HEADER, BEARER, QUERY, TICKET, SUBPROTOCOL).cookie is None
 
 
-@given(
-    parts=st.lists(st.sampled_from([b"api_key=wsk_a", b"a=b", b"", b"x", b"wskeeper_ticket=y"]))
-)
+@given(parts=st.lists(st.sampled_from([b"api_key=wsk_a", b"a=b", b"", b"x", b"wskeeper_ticket=y"])))
 def test_what_is_left_is_in_order_and_whole(parts: list[bytes]) -> None:
     found = stripping(QUERY, TICKET).query(b"?" + b"&".join(parts))
     kept = [part for part in parts if part not in (b"api_key=wsk_a", b"wskeeper_ticket=y")]

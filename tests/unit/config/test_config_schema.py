@@ -52,11 +52,14 @@ def test_the_schemas_defaults_make_the_defaults() -> None:
     assert Config.model_validate(defaults) == Config()
 
 
-def test_an_upstream_is_a_url_or_a_mapping_with_one_target() -> None:
+def test_an_upstream_is_a_url_or_a_mapping_with_targets() -> None:
     url, mapping = section("Upstream")["anyOf"]
     assert url["type"] == "string"
-    assert mapping["properties"]["targets"]["items"] == url
+    targets = mapping["properties"]["targets"]
+    assert (targets["type"], targets["items"], targets["minItems"]) == ("array", url, 1)
     assert mapping["required"] == ["targets"]
+    assert mapping["properties"]["headers"]["additionalProperties"] == {"type": ["string", "null"]}
+    assert mapping["properties"]["balance"]["default"] == "round_robin"
 
 
 def test_addresses_are_a_list_a_mapping_or_null() -> None:

@@ -102,7 +102,7 @@ class FakeDialer:
     ) -> Any:
         if self.failure is not None:
             raise self.failure
-        self.affinity = affinity
+        self.affinity, self.request_for = affinity, request_for
         member = Member(route.name, route.target, lambda *_: None)
         self.dials.append(FakeDial(request_for(member), caller))
         return self.dials[-1]

@@ -111,9 +111,7 @@ def test_fault_of_ours_is_told_and_counted_by_its_refusal_alone(scene: Scene) ->
 @pytest.mark.parametrize(
     ("given", "told"), [(None, "limits.connections"), ("keys.a.limits.connections",) * 2]
 )
-def test_limit_is_told_with_where_it_stands(
-    scene: Scene, given: str | None, told: str
-) -> None:
+def test_limit_is_told_with_where_it_stands(scene: Scene, given: str | None, told: str) -> None:
     for _ in range(2):
         scene.account.note_limit("chat", "connections", 5, set_in=given)
     assert scene.account.limited == {("chat", "connections"): 2}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +16,9 @@ from proxy.keys.principal import bearer_of
 from tests.harness import frames
 from tests.harness.heads import Request
 from tests.unit.gateway.scene import SECRET, Client, Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROUTES = (
     {"name": "chat", "path": "/chat", "carriers": ["first_message"]},

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.header_values import template
 from proxy.handshake.client import Client
 from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
 from proxy.handshake.head import parse_request
+from proxy.handshake.settings import HeaderSettings
 from tests.harness import heads
 from tests.unit.build import headers, request
 
@@ -25,6 +27,8 @@ def sent(
     target: bytes = b"/ws",
     credential_headers: frozenset[bytes] = frozenset({b"x-api-key"}),
     compression: bool = True,
+    host: bytes | None = None,
+    settings: HeaderSettings | None = None,
     **changed: str | None,
 ) -> heads.Request:
     """What the upstream reads when a client sends these lines beside the standard ones."""
@@ -41,6 +45,8 @@ def sent(
         credential_headers=credential_headers,
         ours=OURS,
         compression=compression,
+        host=host,
+        settings=settings,
     )
     parse_request(raw)  # one head, whole and nothing behind it
     return heads.Request.parse(raw)
@@ -367,3 +373,37 @@ def test_any_head_arrives_less_what_may_not(lines: list[tuple[str, str]], client
     ]  # fmt: skip
     offered = [name.strip() for value in head.all(OFFER) for name in value.split(",")]
     assert not any(name.lower().startswith("wskeeper") for name in offered)
+
+
+# What the operator sets ----------------------------------------------------------------------
+
+
+def test_host_of_the_target_stands_in_its_place() -> None:
+    head = sent("User-Agent: test/1", host=b"up.test:9000")
+    assert head.headers[0] == ("Host", "up.test:9000")
+    assert head.get("X-Forwarded-Host") == heads.DEFAULT_HOST
+    assert head.get("User-Agent") == "test/1"
+
+
+@pytest.mark.parametrize(
+    "line", ["Authorization: Basic eDp5", "AUTHORIZATION: x", "Origin: https://page.test"]
+)
+def test_header_that_is_set_or_removed_is_not_the_clients(line: str) -> None:
+    settings = HeaderSettings({"authorization": template("Bearer up"), "Origin": None})
+    head = sent(line, "Cookie: a=b", settings=settings)
+    assert head.all("Authorization") == ["Bearer up"]
+    assert head.get("Origin") is None
+    assert head.get("Cookie") == "a=b"
+
+
+def test_other_spelling_of_a_header_that_is_set_does_not_travel() -> None:
+    head = sent("X_User: evil", "x-user: evil", settings=HeaderSettings({"X-User": template("me")}))
+    assert [pair for pair in head.headers if "user" in pair[0].lower()] == [("X-User", "me")]
+
+
+def test_header_that_is_set_speaks_of_the_client() -> None:
+    settings = HeaderSettings({"X-Who": template("{client} {route} {key.id}"), "X-Real-IP": None})
+    head = sent(settings=settings)
+    assert head.get("X-Who") == "192.0.2.7 chat legacy"
+    assert head.get("X-Real-IP") is None
+    assert head.get("X-Forwarded-For") == "192.0.2.7"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -30,12 +31,12 @@ async def passes_on(request: HandshakeRequest, credential: str | None) -> None:
     return None
 
 
-class Callable_:
-    async def __call__(self, request: HandshakeRequest, credential: str | None) -> None:
+class PassingOn:
+    async def __call__(self, *_: Any) -> None:
         return None
 
 
-CALLABLE = Callable_()
+CALLABLE = PassingOn()
 
 
 def not_async(request: HandshakeRequest, credential: str | None) -> None:
@@ -280,11 +281,11 @@ def test_any_answer_lets_in_what_can_be_sent_or_nobody(
     subject: Any, metadata: Any, end: Any
 ) -> None:
     made, log = desk(answers(Principal(subject, metadata, end)))
-    try:
+    caller = None
+    with suppress(Refused):
         caller = asyncio.run(made.ask(question(), None))
-    except Refused as refused:
-        assert refused.code == "plugin_refused"
-        assert log.events("plugin_failed")[0]["cause"].startswith("its ")
+    if caller is None:
+        (line,) = log.events("plugin_failed")
+        assert line["cause"].startswith("its ")
     else:
-        assert caller is not None
         assert all(line.isascii() and line.decode().isprintable() for line in caller.headers)

@@ -341,3 +341,9 @@ def test_what_would_be_refused_is_counted_by_code(scene: Scene) -> None:
     scene.account.would_refuse["chat", "key_unknown"] += 3
     name = "wskeeper_would_refuse_total outcome=key_unknown route=chat"
     assert scene.samples()[name] == 3
+
+
+def test_targets_show_whether_they_are_up(scene: Scene) -> None:
+    samples = scene.samples()
+    assert samples["wskeeper_upstream_up route=chat target=ws://a"] == 1
+    assert samples["wskeeper_upstream_up route=chat target=ws://b/x"] == 0

@@ -179,7 +179,7 @@ async def test_first_target_refuses_and_the_second_serves(closed_port: int) -> N
     loop = asyncio.get_running_loop()
     async with await loop.create_server(Upstream, "127.0.0.1", 0) as server:
         bad, good = f"ws://127.0.0.1:{closed_port}", f"ws://127.0.0.1:{port_of(server)}/x"
-        scene = Scene(route({"targets": [good, bad]}))  # The first turn is the second's.
+        scene = Scene(route({"targets": [bad, good]}))
         assert await scene.dial() == ("answered", 101)
         assert scene.asked == [bad, good]
         assert [text for text, cause in scene.changes.told if cause] == [bad]
@@ -193,7 +193,7 @@ async def test_silent_target_leaves_time_for_the_next(silent_port: int) -> None:
     loop = asyncio.get_running_loop()
     async with await loop.create_server(Upstream, "127.0.0.1", 0) as server:
         bad, good = f"ws://127.0.0.1:{silent_port}", f"ws://127.0.0.1:{port_of(server)}"
-        scene = Scene(route({"targets": [good, bad]}, upstream_connect="600ms"))
+        scene = Scene(route({"targets": [bad, good]}, upstream_connect="600ms"))
         began = loop.time()
         assert await scene.dial() == ("answered", 101)
         assert 0.25 < loop.time() - began < 0.6
@@ -213,7 +213,7 @@ async def test_target_that_hangs_up_at_once_leaves_the_handshake_to_the_next() -
         await loop.create_server(Upstream, "127.0.0.1", 0) as server,
     ):
         bad, good = f"ws://127.0.0.1:{port_of(leaving)}", f"ws://127.0.0.1:{port_of(server)}"
-        scene = Scene(route({"targets": [good, bad]}))
+        scene = Scene(route({"targets": [bad, good]}))
         assert await scene.dial() == ("answered", 101)
         assert scene.asked == [bad, good]
         assert not scene.changes.told

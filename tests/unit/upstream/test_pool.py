@@ -107,6 +107,11 @@ def test_nobody_is_asked_when_all_are_unhealthy(balance: str) -> None:
     assert targets.order(NOW, b"") == []
 
 
+def test_first_turn_is_that_of_the_first_target() -> None:
+    targets = pool(3)
+    assert [first(targets) for _ in range(4)] == ["up-0", "up-1", "up-2", "up-0"]
+
+
 # After a failure -----------------------------------------------------------------------------
 
 
