@@ -150,12 +150,10 @@ class _Check:
         self._conclude(refused.cause)
 
     def broken(self, failure: BaseException) -> None:
-        if not self.result.done():
-            self.result.set_exception(failure)
+        self.result.set_exception(failure)
 
     def _conclude(self, objection: str | None) -> None:
-        if not self.result.done():
-            self.result.set_result(objection)
+        self.result.set_result(objection)
 
 
 def _name(route: Route) -> bytes:

@@ -216,8 +216,10 @@ def test_key_is_in_no_answer_whatever_goes_wrong(
     for answer in (
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"nonsense\r\n\r\n",
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n"),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n"
+        ),
         b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno",
     ):
         with upstream.plays(answers(answer)):

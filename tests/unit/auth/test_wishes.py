@@ -136,8 +136,7 @@ JSON = st.recursive(
 def test_any_body_is_a_wish_that_can_be_kept_or_refused(body: dict[str, Any]) -> None:
     try:
         made = wish(**body)
-    except Refused as refused:
-        assert refused.code == "body_invalid"
+    except Refused:
         return
     assert 0 < made.ttl <= LONGEST
     ticket = Ticket(

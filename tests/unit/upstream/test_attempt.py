@@ -1,4 +1,4 @@
-"""An attempt: one answer for whoever called, whatever the upstream does, and nothing left behind."""
+"""An attempt: one answer for its caller, whatever the upstream does, and nothing left behind."""
 
 from __future__ import annotations
 

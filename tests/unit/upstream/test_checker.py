@@ -197,6 +197,7 @@ class Service(asyncio.Protocol):
     heard: list[bytes]
     reply: Callable[[Request], bytes]
     lost: list[Exception | None]
+    over: asyncio.Event
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -213,20 +214,22 @@ class Service(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         type(self).lost.append(exc)
+        type(self).over.set()
 
 
 async def asked(reply: Callable[[Request], bytes], **upstream: Any) -> tuple[list[bytes], Scene]:
     """What a service hears of its first check, and what was made of its answer."""
     loop = asyncio.get_running_loop()
     heard: list[bytes] = []
-    service = type("Asked", (Service,), {"reply": staticmethod(reply), "heard": heard, "lost": []})
+    over = asyncio.Event()
+    parts = {"reply": staticmethod(reply), "heard": heard, "lost": [], "over": over}
+    service = type("Asked", (Service,), parts)
     async with await loop.create_server(service, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         scene = Scene([f"ws://127.0.0.1:{port}/ws"], **upstream)
         scene.upstreams.start()
         async with asyncio.timeout(5):
-            while not heard:
-                await asyncio.sleep(0.01)
+            await over.wait()
         await asyncio.sleep(0.05)
         await scene.close()
         assert service.lost == [None]  # type: ignore[attr-defined]
