@@ -140,6 +140,8 @@ class Refused(Exception):
         self.detail = detail
         self.headers = headers
         self.cause = cause
+        # Whose key was shown, for the log alone; set by whoever knows.
+        self.key_id: str | None = None
 
     @property
     def code(self) -> str:

@@ -48,7 +48,7 @@ def _route(config: Config, route: Route, connections: int) -> dict[str, Any]:
         "name": route.name,
         "host": route.host,
         "path": route.path,
-        "targets": [str(route.upstream.target)],
+        "targets": [str(target) for target in route.upstream.targets],
         "auth": route.auth,
         "carriers": [_carrier(carrier) for carrier in config.carriers_of(route)],
         "connections": connections,

@@ -95,7 +95,7 @@ class KeyVerifier:
             address=question.address,
         )
         if objection is not None:
-            raise Refused(objection, _DETAILS[objection])
+            raise _refusal(objection, key.id)
         return self._principal(key, digest)
 
     def check_again(self, principal: Principal, question: Question) -> None:
@@ -112,7 +112,7 @@ class KeyVerifier:
             address=question.address,
         )
         if objection is not None:
-            raise Refused(objection, _DETAILS[objection])
+            raise _refusal(objection, principal.key_id)
 
     def objection(
         self,
@@ -139,3 +139,9 @@ class KeyVerifier:
             self._principals.clear()
         known = self._principals[digest] = holder_of(key, digest)
         return known
+
+
+def _refusal(objection: str, key_id: str | None) -> Refused:
+    refused = Refused(objection, _DETAILS[objection])
+    refused.key_id = key_id
+    return refused

@@ -47,10 +47,13 @@ def check(path: Path | None, *, as_json: bool) -> None:
 
 def route_line(route: Route) -> str:
     """Where a route leads, in one line: `chat  /chat → ws://chat-1:9002/ws`."""
-    target = route.upstream.target
-    if not target.path:
-        target = dataclasses.replace(target, path=route.path.encode("ascii"))
-    return f"{route.name}  {route.host or ''}{route.path} → {target}"
+    own = route.path.encode("ascii")
+    targets = [
+        target if target.path else dataclasses.replace(target, path=own)
+        for target in route.upstream.targets
+    ]
+    shown = ", ".join(map(str, targets))
+    return f"{route.name}  {route.host or ''}{route.path} → {shown}"
 
 
 def _examine(path: Path | None) -> tuple[Config | None, Sequence[Fault]]:
@@ -72,7 +75,7 @@ def _report(config: Config | None, found: Sequence[Fault]) -> dict[str, object]:
                 "name": route.name,
                 "host": route.host,
                 "path": route.path,
-                "upstream": str(route.upstream.target),
+                "upstream": ", ".join(map(str, route.upstream.targets)),
             }
             for route in (config.routes if config else ())
         ],

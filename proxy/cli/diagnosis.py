@@ -140,7 +140,9 @@ def of_refusal(probe: str, place: Place, reply: Reply) -> Finding:
         return _redirected(probe, place, reply)
     if code is not None:
         lost = code in {"upgrade_stripped", "upgrade_required"} and reply.nonce
-        text = f"{_said(reply)}: a hop in front of the gateway ate Upgrade" if lost else _told(reply)
+        text = (
+            f"{_said(reply)}: a hop in front of the gateway ate Upgrade" if lost else _told(reply)
+        )
         return Finding(probe, "bad", text, _CODE_MENDS.get(code, ()))
     if reply.close is not None:
         told = f"101, then it closed at once: {_closing(reply.close)}"
@@ -183,7 +185,7 @@ def _redirected(probe: str, place: Place, reply: Reply) -> Finding:
     return Finding(
         probe,
         "bad",
-        f"{reply.status} by {_who(reply)}: it redirects to {to}, and WebSocket clients do not follow",
+        f"{reply.status} by {_who(reply)}: it redirects to {to}, where no client follows",
         (f"dial {to}, or exempt this path from the redirect",),
     )
 

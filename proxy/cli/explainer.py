@@ -24,6 +24,7 @@ from proxy.handshake.collect import HeadCollector
 from proxy.handshake.forward import offered_subprotocols, upstream_head
 from proxy.handshake.head import Malformed, TooManyHeaders, parse_request
 from proxy.handshake.request import check_handshake, host_of
+from proxy.handshake.settings import folded
 from proxy.handshake.target import split_target
 from proxy.keys.principal import NOBODY
 from proxy.routes import RouteTable
@@ -279,11 +280,30 @@ class Explainer:
                 b"X-Wskeeper-Route: " + route.name.encode(),
                 *identity,
             ),
+            host=None if route.preserve_host else route.target.authority,
+            settings=route.settings,
         )
         first, *lines = sent.rstrip(b"\r\n").split(b"\r\n")
         method, target, version = first.split(b" ")
         shown = f"{method.decode()} {self._masking.target(target)} {version.decode()}"
-        told.upstream_head = (shown, *(self._masking.line(line) for line in lines))
+        # What the configuration sets may be the upstream's own credential.
+        told.upstream_head = (
+            shown,
+            *(
+                _without_value(line) if _sets(route, line) else self._masking.line(line)
+                for line in lines
+            ),
+        )
+
+
+def _sets(route: Route, line: bytes) -> bool:
+    """Whether the configuration sets a header line."""
+    settings = route.settings
+    return settings is not None and folded(line.partition(b":")[0]) in settings.names
+
+
+def _without_value(line: bytes) -> str:
+    return f"{line.partition(b':')[0].decode('latin-1')}: ***"
 
 
 def _parsed(raw: bytes, limit: int) -> RequestHead:

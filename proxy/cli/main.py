@@ -14,6 +14,7 @@ _COMMANDS: Final = {
     "check": "Validate the configuration.",
     "connections": "See and close the live connections of a running gateway.",
     "demo": "Run example services and a gateway on loopback, with a key for this run.",
+    "doctor": "Dial URL as a client would, and say which hop on the way ate what.",
     "explain": "Say what the gateway would answer to a request, and why.",
     "healthcheck": "Exit 0 when the gateway's /readyz says 200.",
     "keys": "Make, change and end the keys in the store.",

@@ -16,8 +16,7 @@ UPGRADE: Final[Mend] = (
 )
 HOST: Final[Mend] = (
     "nginx: proxy_set_header Host $http_host;",
-    "HAProxy, Caddy: keep Host unless told otherwise; remove `http-request set-header Host`,"
-    " `header_up Host`",
+    "HAProxy, Caddy: remove `http-request set-header Host`, `header_up Host`",
 )
 SCHEME: Final[Mend] = (
     "nginx: proxy_set_header X-Forwarded-Proto $scheme;",
@@ -36,17 +35,16 @@ IDLE: Final[Mend] = (
 )
 HTTP_2: Final[Mend] = (
     "let that hop speak HTTP/1.1 too (ALPN http/1.1): WebSockets are opened with it",
-    'HAProxy: `bind … alpn h2,http/1.1`; Caddy: `protocols h1 h2`',
+    "HAProxy: `bind … alpn h2,http/1.1`; Caddy: `protocols h1 h2`",
 )
 RENEW: Final[Mend] = ("renew the certificate; a wskeeper takes new files within 60 s",)
 OFFER: Final[Mend] = (
     "pass Sec-WebSocket-Protocol on, both ways",
-    'nginx passes it unless `proxy_set_header Sec-WebSocket-Protocol "";` or `proxy_hide_header`'
-    " removes it",
+    'nginx: remove `proxy_set_header Sec-WebSocket-Protocol "";` and its `proxy_hide_header`',
 )
 KEY: Final[Mend] = (
-    "pass that header on: nginx drops names with `_` (underscores_in_headers on;), and a proxy"
-    " with its own login takes Authorization for itself",
+    "pass it on; nginx drops headers with `_` in their name: underscores_in_headers on;",
+    "a proxy with a login of its own takes Authorization for itself: use another carrier",
 )
 ORIGINS: Final[Mend] = ("gateway: list it in the route's `origins`",)
 

@@ -249,7 +249,8 @@ def words(failure: OSError) -> str:
     if isinstance(failure, ConnectionRefusedError):
         return "Connection refused"
     # asyncio's own for several addresses repeats each; the system's words do.
-    return os.strerror(failure.errno) if (failure.errno or 0) > 0 else str(failure.strerror)
+    number = failure.errno or 0
+    return os.strerror(number) if number > 0 else str(failure.strerror or "it was cut")
 
 
 def _step(failure: OSError) -> Literal["name", "tcp", "tls"]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.app import Gateway
     from proxy.config.faults import Fault
     from proxy.config.model import Config
+    from proxy.config.values import Target
 
 
 @click.command()
@@ -74,13 +75,16 @@ def worked_lines(config: Config) -> list[str]:
     lines = []
     for route in map(partial(Route.of, config), config.routes):
         asked = route.path.rstrip(b"/") + b"/room1"
-        server = route.upstream.removesuffix(route.target.path.decode())
-        sent = route.upstream_target(asked, b"").decode()
-        colon = ":" if route.target.socket_path is not None and not route.target.path else ""
-        lines.append(
-            f"{route.name:<{width}}  {route.host or ''}{asked.decode()} → {server}{colon}{sent}"
-        )
+        sent = ", ".join(_example(route, target, asked) for target in route.targets)
+        lines.append(f"{route.name:<{width}}  {route.host or ''}{asked.decode()} → {sent}")
     return lines
+
+
+def _example(route: Route, target: Target, asked: bytes) -> str:
+    """Where a request goes at one of a route's targets."""
+    server = str(target).removesuffix(target.path.decode())
+    colon = ":" if target.socket_path is not None and not target.path else ""
+    return f"{server}{colon}{route.upstream_target(asked, b'', target).decode()}"
 
 
 def _tell_of_keys(gateway: Gateway, *, path: Path | None) -> None:

@@ -36,6 +36,8 @@ class Account:
         """A refusal of ours; `client` and `id` stand in where no head was read."""
         fields = described(request, client, id)
         self._registry.totals[fields["route"]].outcomes[refused.code] += 1
+        if refused.key_id is not None:
+            fields["key_id"] = refused.key_id
         if refused.cause is not None:
             fields["cause"] = refused.cause
         tell = getattr(self._log, refused.row.level)

@@ -330,10 +330,12 @@ class Admission:
             self.account.note_limit(
                 route.name, "connections", limit, set_in=f"keys.{key.name}.limits.connections"
             )
-            raise Refused(
+            refused = Refused(
                 "key_connections",
                 "Your key has as many connections as it may; close one of them first.",
             )
+            refused.key_id = key.id
+            raise refused
 
     # -------------------------------------------------------------------------------------------
 

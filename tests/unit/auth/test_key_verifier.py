@@ -64,6 +64,7 @@ def test_key_is_refused_with_its_code_and_a_mend(code: str) -> None:
     assert refused.code == code
     assert refused.detail.startswith(("The key you sent", "Your key is valid, but not"))
     assert refused.cause is None
+    assert refused.key_id == "one"
 
 
 def test_every_objection_is_tried() -> None:

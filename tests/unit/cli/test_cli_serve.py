@@ -68,6 +68,11 @@ def test_each_route_is_shown_by_an_example() -> None:
     ]
 
 
+def test_every_target_of_a_route_is_shown() -> None:
+    made = config({"path": "/c", "upstream": {"targets": ["ws://one:9000/ws", "ws://two:9000"]}})
+    assert worked_lines(made) == ["chat  /c/room1 → ws://one:9000/ws/room1, ws://two:9000/c/room1"]
+
+
 def test_socket_without_a_path_is_shown_with_that_of_the_request() -> None:
     made = config({"path": "/l", "upstream": "ws+unix:/run/l.sock"})
     assert worked_lines(made) == ["chat  /l/room1 → ws+unix:/run/l.sock:/l/room1"]

@@ -22,7 +22,7 @@ CONFIG = f"""\
 trusted_proxies: [127.0.0.1]
 carriers: [{{header: X-Api-Key}}, bearer]
 keys:
-  - {{name: legacy, secret: {SECRET}, routes: [chat, seen], limits: {{connections: 5}}}}
+  - {{name: legacy, secret: {SECRET}, routes: [chat, seen, own], limits: {{connections: 5}}}}
 routes:
   - name: chat
     path: /chat
@@ -33,6 +33,12 @@ routes:
      deny: [10.9.0.0/16]}}}}
   - {{name: same, path: /same, upstream: "ws://127.0.0.1:1", origins: same, refuse_with: close}}
   - {{name: seen, path: /seen, upstream: "ws+unix:/run/s.sock", auth: report_only}}
+  - name: own
+    path: /own
+    upstream:
+      targets: [ws://inner:9002]
+      preserve_host: false
+      headers: {{Authorization: "Bearer CANARY-of-the-upstream-91d0"}}
   - {{name: open, path: /open, host: open.example, upstream: "ws://127.0.0.1:1", auth: none}}
 """
 
@@ -95,7 +101,7 @@ def test_every_step_is_told_in_order(explain: Command) -> None:
     )
     assert told["carrier"] == "header X-Api-Key"
     assert told["key"] == (
-        "legacy (legacy), active, expires never, routes chat seen, connections ≤ 5,"
+        "legacy (legacy), active, expires never, routes chat own seen, connections ≤ 5,"
         " stands in the configuration"
     )
     assert told["limits"].startswith("connections of the key ≤ 5, total_connections ≤ 10000; ")
@@ -140,6 +146,14 @@ def test_another_secret_of_a_known_id_is_told_from_a_stranger(
     other = make_secret(lambda below: below - 1, id=id_in(secret)).text
     told = steps(explain("/chat", X_Api_Key=other))
     assert told["key"] == "not known: it has the id of alice, and is no secret of it any more"
+
+
+def test_the_upstreams_own_credential_is_not_shown(explain: Command) -> None:
+    result = explain("/own", X_Api_Key=SECRET)
+    lines = steps(result)["upstream"].splitlines()
+    assert "Host: inner:9002" in lines
+    assert "Authorization: ***" in lines
+    assert "CANARY" not in result.output
 
 
 def test_an_open_route_asks_for_nothing(explain: Command) -> None:

@@ -60,6 +60,14 @@ def test_refusal_is_counted_and_told_by_its_row(scene: Scene, code: str) -> None
     ]
 
 
+def test_refusal_of_a_known_key_names_it(scene: Scene) -> None:
+    refused = Refused("key_revoked")
+    refused.key_id = "alice"
+    scene.account.note_refusal(refused, None, client="192.0.2.1", id="an-id")
+    ((_, _, fields),) = scene.log.lines
+    assert fields["key_id"] == "alice"
+
+
 def test_request_tells_of_itself(scene: Scene) -> None:
     request = judged()
     refused = Refused("upstream_invalid", cause="it said something else")
