@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One worker a core; the tests of a file stay together, since they share gateways.
+SPREAD := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench check format clean
@@ -27,7 +29,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/wskeeper demo
 
 test: $(VENV)/.ready
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SPREAD)
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks --plot docs/images/benchmark.svg
@@ -38,7 +40,7 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(SPREAD)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -365,14 +365,14 @@ def of_idleness(found: Idleness, asked: float) -> Finding:
     pings = f", {found.pings} pings answered" if found.pings else ", not one ping"
     if found.end is None:
         return Finding("idle", "ok", f"still open after {asked:g} s of silence{pings}")
-    after = f"after {found.seconds:.1f} s of silence{pings}"
+    after = f"after {found.seconds:.1f} s, {found.quiet:.1f} s of them without a byte{pings}"
     if found.end == "close":
         return Finding("idle", "bad", f"{_closing(found.close)} {after}", _closed(found.close[1]))
     how = "it was cut" if found.end == "eof" else "it was reset"
     near = [
         text
         for seconds, text in mends.CUTTERS.items()
-        if abs(found.seconds - seconds) <= max(1, seconds * _NEAR)
+        if abs(found.quiet - seconds) <= max(1, seconds * _NEAR)
     ]
     return Finding("idle", "bad", f"{how} without a Close (1006) {after}", (*near, *mends.IDLE))
 

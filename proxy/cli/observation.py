@@ -154,13 +154,15 @@ class Idleness(NamedTuple):
     """How a silent WebSocket went on.
 
     Args:
-        seconds: until it ended, or as long as it was watched.
+        seconds: from its begin until it ended, or as long as it was watched.
+        quiet: seconds for which nothing at all had gone either way when it ended.
         end: None when it was still open.
         close: the code and reason of the Close frame that ended it.
         pings: that were answered.
     """
 
     seconds: float
+    quiet: float
     end: Literal["close", "eof", "reset"] | None
     close: tuple[int, str] = (1005, "")
     pings: int = 0

@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import ssl
-import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from cryptography import x509
@@ -85,6 +84,9 @@ class Probe:
         self._place = place
         self._context = context
         self._frames = ControlFrames()
+        self._time = asyncio.get_running_loop().time
+        # When the 101 came, and when the last byte did.
+        self._began = self._heard = 0.0
 
     async def __aenter__(self) -> Self:
         secure: dict[str, Any] = {}
@@ -139,28 +141,33 @@ class Probe:
             return Reply(None, begin, nonce=nonce, cause=words(failure))
         head, rest = answer
         if head.status == 101:
+            self._began = self._heard = self._time()
             self._frames.feed(rest)
             return Reply(head, begin, close=await self._refusal(), nonce=nonce)
         return Reply(head, begin, await self._body(head.headers, rest), nonce=nonce)
 
     async def idle(self, seconds: float) -> Idleness:
-        """Stays silent and answers pings, as browsers do, for so many seconds at most."""
-        began, pings = time.monotonic(), 0
+        """Stays silent and answers pings, as browsers do, until so many seconds after the 101."""
+        end: Literal["close", "eof", "reset"] | None = None
+        close, pings = _EMPTY_CLOSE, 0
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(self._began + seconds):
                 while True:
                     opcode, payload = await self._control_frame()
                     if opcode == Opcode.CLOSE:
-                        return Idleness(time.monotonic() - began, "close", _read(payload), pings)
+                        end, close = "close", _read(payload)
+                        break
                     if opcode == Opcode.PING:
                         pings += 1
                         self._writer.write(_pong(payload))
         except TimeoutError:
-            return Idleness(seconds, None, pings=pings)
+            pass
         except EOFError:
-            return Idleness(time.monotonic() - began, "eof", pings=pings)
+            end = "eof"
         except OSError:
-            return Idleness(time.monotonic() - began, "reset", pings=pings)
+            end = "reset"
+        now = self._time()
+        return Idleness(now - self._began, now - self._heard, end, close, pings)
 
     def take_leave(self) -> None:
         """Says goodbye on a WebSocket that opened."""
@@ -187,6 +194,7 @@ class Probe:
             data = await self._reader.read(_READ)
             if not data:
                 raise EOFError
+            self._heard = self._time()
             self._frames.feed(data)
 
     async def _body(self, headers: Headers, data: bytes) -> bytes:

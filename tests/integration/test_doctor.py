@@ -1,9 +1,10 @@
-"""`wskeeper doctor` before real hops: the gateway alone, and nginx set up in the usual wrong ways."""
+"""`wskeeper doctor` before real hops: the gateway alone, and nginx in its usual wrong ways."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 import trustme
 
-from tests.harness.upstream import Upstream, echo
+from tests.harness.upstream import Upstream
 from tests.integration.conftest import KEY
 
 LINES = """
@@ -265,10 +266,7 @@ def test_nginx_that_cuts_the_silent_is_found_out(start, tmp_path):
         status, told = doctor(f"ws://127.0.0.1:{port}/app", "--idle", "5s")
     assert status == 0  # it did open
     assert told["idle"]["verdict"] == "bad"
-    assert (
-        "without a Close (1006) after 2." in told["idle"]["text"]
-        or "after 1.9" in (told["idle"]["text"])
-    )
+    assert re.search(r"without a Close \(1006\) after (1\.9|2\.\d) s", told["idle"]["text"])
     assert any("proxy_read_timeout" in line for line in told["idle"]["mend"])
 
 
@@ -314,15 +312,14 @@ def test_host_that_nginx_changes_is_found_out(start, tmp_path):
     assert any("Host $http_host" in line for line in told["origin"]["mend"])
 
 
-def test_key_is_not_sent_where_a_redirect_leads(start, tmp_path, upstream):
+def test_key_is_not_sent_where_a_redirect_leads(tmp_path, upstream):
     location = f"return 301 http://127.0.0.1:{upstream.port}/app?secret=s;"
-    with nginx(tmp_path, location) as port:
+    with nginx(tmp_path, location) as port, upstream.untouched():
         status, told = doctor(f"ws://127.0.0.1:{port}/app")
     assert status == 1
     assert f"redirects to ws://127.0.0.1:{upstream.port}/app," in told["upgrade"]["text"]
     assert "nginx" in told["upgrade"]["text"]
     assert "key" not in told
-    assert upstream.connections == 0 if hasattr(upstream, "connections") else True
 
 
 def test_hop_that_answers_itself_is_named(tmp_path):
@@ -347,10 +344,3 @@ def test_nobody_listens():
     status, told = doctor("ws://127.0.0.1:1/app")
     assert (status, verdicts(told)) == (1, {"connection": "bad"})
     assert "Connection refused" in told["connection"]["text"]
-
-
-def test_another_websocket_server_is_not_taken_for_a_gateway():
-    with Upstream(echo) as upstream:
-        status, told = doctor(upstream.url + "/app", key=None)
-    assert status in {0, 1}
-    assert told["gateway"]["verdict"] != "ok"

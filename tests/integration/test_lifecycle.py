@@ -133,7 +133,7 @@ def test_upstream_that_is_down_does_not_stop_the_start(start, connect):
     assert (response.status, response.code) == (502, "upstream_unreachable")
 
 
-def test_serve_without_a_file_prints_a_key_for_this_run(upstream, tmp_path):
+def test_serve_without_a_file_prints_the_command_that_makes_a_key(upstream, tmp_path):
     process = subprocess.Popen(
         [
             *(sys.executable, "-u", "-m", "proxy", "serve"),
@@ -146,15 +146,25 @@ def test_serve_without_a_file_prints_a_key_for_this_run(upstream, tmp_path):
         text=True,
     )
     with process:
-        lines = iter(process.stdout.readline, "")
-        assert next(lines).startswith("default  /ws/room1 → ws://127.0.0.1:")
-        key = next(line for line in lines if "wsk_" in line).split()[-1]
+        assert process.stdout.readline().startswith("default  /ws/room1 → ws://127.0.0.1:")
+        assert process.stdout.readline() == f"keys in sqlite:{tmp_path}/wskeeper.db\n"
+        told = process.stdout.readline().rstrip("\n")
+        command = told.partition("make one: wskeeper ")[2].replace("NAME", "first").split()
+        made = subprocess.run(
+            [sys.executable, "-m", "proxy", *command],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+        key = made.stdout.strip()
         events = map(json.loads, iter(process.stderr.readline, ""))
         listening = next(event for event in events if event.get("listener") == "public")
+        next(event for event in events if event["event"] == "key_created")
         host, port = listening["address"].split(":")
         with socket.create_connection((host, int(port)), timeout=5) as client:
             client.sendall(upgrade("/ws", key=key))
             assert client.recv(100).startswith(b"HTTP/1.1 101 ")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(20) == 0
         assert key not in process.stderr.read()
