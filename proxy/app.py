@@ -23,7 +23,7 @@ from proxy.gateway.house import House
 from proxy.gateway.plain import PlainHttp
 from proxy.keys.made import fixed
 from proxy.keys.ring import KeyRing
-from proxy.listeners import address_of, affordable, certificate_end, listen, server_context
+from proxy.listeners import address_of, affordable, listen
 from proxy.metrics.collector import GatewayCollector
 from proxy.proxied import listen_proxied
 from proxy.routes import RouteTable
@@ -36,6 +36,7 @@ from proxy.sessions.revocation import Revocation
 from proxy.sessions.sweeper import Sweeper
 from proxy.stores.keeper import StoreKeeper
 from proxy.stores.open import open_store, place_of
+from proxy.tls_files import TlsFiles
 from proxy.upstream.upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Gateway:
         self.revocation = Revocation(
             self.registry, self.callers.keys, partial(_binds, routes), time.time
         )
+        self.tls_files = TlsFiles(log, loop)
         self.upstreams = Upstreams(
             routes,
             load=self.registry.occupancy.of,
@@ -118,6 +120,7 @@ class Gateway:
             deadlines=deadlines,
             log=log,
             loop=loop,
+            context=self.tls_files.upstream,
         )
         self.admission = Admission(
             routes=routes,
@@ -133,7 +136,7 @@ class Gateway:
             log=log,
             loop=loop,
         )
-        self._tls = None if config.tls is None else server_context(config.tls)
+        self._tls = None if config.tls is None else self.tls_files.listener("public", config.tls)
         self.house = House(
             admission=self.admission,
             plain=PlainHttp(
@@ -183,6 +186,7 @@ class Gateway:
         await self.keeper.start()
         self.bookkeeper.start()
         self.callers.start()
+        self.tls_files.start()
         if self._admin is not None:
             await self._admin.start()
         self._public = await self._listen()
@@ -255,6 +259,7 @@ class Gateway:
         self.sweeper.stop()
         await self.upstreams.close()
         await self.callers.close()
+        await self.tls_files.close()
         if self._admin is not None:
             await self._admin.close()
         for _ in range(_LAST_TURNS):  # The loop has yet to report the aborted sockets as lost.
@@ -293,6 +298,11 @@ class Gateway:
             config.timeouts,
             self._log,
             self._loop,
+            tls=(
+                None
+                if config.admin.tls is None
+                else self.tls_files.listener("admin", config.admin.tls)
+            ),
             try_page=try_page,
         )
 
@@ -301,15 +311,12 @@ class Gateway:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        expiry = {}
-        if self._tls is not None and self._config.tls is not None:
-            expiry["public"] = certificate_end(self._config.tls.certificate)
         registry.register(
             GatewayCollector(
                 [route.name for route in self._config.routes],
                 self.admission,
                 lambda: self.sweeper.lag,
-                lambda: expiry,
+                lambda: self.tls_files.ends,
                 leaving=lambda: self.leaving,
                 keys=self.ring,
                 store_up=lambda: self.keeper.up,

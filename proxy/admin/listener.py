@@ -12,10 +12,11 @@ from proxy.admin.failures import TokenFailures
 from proxy.admin.protocol import AdminProtocol
 from proxy.admin.server import application
 from proxy.config.values import UnixAddress
-from proxy.listeners import address_of, listen, server_context
+from proxy.listeners import address_of, listen
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
     from prometheus_client import CollectorRegistry
 
@@ -33,10 +34,8 @@ class AdminListener:
         metrics: what `/metrics` shows.
         admin: the section of the configuration; its `listen` is set.
         timeouts: of TLS handshakes and closes.
+        tls: None for plain TCP.
         try_page: the demo's page; None for no such page.
-
-    Raises:
-        OSError: a TLS file cannot be used.
     """
 
     def __init__(
@@ -48,6 +47,7 @@ class AdminListener:
         log: Logger,
         loop: asyncio.AbstractEventLoop,
         *,
+        tls: ssl.SSLContext | None,
         try_page: TryPage | None = None,
     ) -> None:
         assert admin.listen is not None
@@ -55,7 +55,7 @@ class AdminListener:
         self._timeouts = timeouts
         self._log = log
         self._loop = loop
-        self._tls = None if admin.tls is None else server_context(admin.tls)
+        self._tls = tls
         access = Access(
             tokens_of(admin),
             unix=isinstance(admin.listen, UnixAddress),

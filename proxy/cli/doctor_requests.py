@@ -87,7 +87,7 @@ def upgrade(
                 lines.append(f"Cookie: {way.name}={key}")
             case "subprotocol":
                 offers.append(_as_subprotocol(key))
-            case "query":
+            case _:
                 mark = "&" if "?" in target else "?"
                 target += f"{mark}{quote(way.name, safe='')}={quote(key, safe='')}"
     if origin is not None:

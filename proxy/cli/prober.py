@@ -29,6 +29,7 @@ _SETTLE: Final = 1.0
 _READ: Final = 65_536
 _EMPTY_CLOSE: Final = (1005, "")
 _CUT: Final = (1006, "")
+_UNREADABLE: Final = "its certificate cannot be read"
 
 
 class ControlFrames:
@@ -220,6 +221,10 @@ async def reach(place: Place, context: ssl.SSLContext | None) -> Connection | Un
         distrust = failure.verify_message
     except OSError as failure:
         return Unreached(_step(failure), words(failure))
+    except UnicodeError:
+        return Unreached("name", "it is no host name")
+    except ValueError:
+        return Unreached("tls", _UNREADABLE)
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
@@ -228,6 +233,8 @@ async def reach(place: Place, context: ssl.SSLContext | None) -> Connection | Un
             return probe.connection(distrust)
     except OSError:
         return Unreached("tls", distrust)
+    except ValueError:
+        return Unreached("tls", _UNREADABLE)
 
 
 def client_context(ca: str | None, certificate: str | None) -> ssl.SSLContext:

@@ -58,6 +58,8 @@ async def run(
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, asked.put_nowait, number)
     loop.add_signal_handler(signal.SIGHUP, _refuse_reload, log)
+    # All that is made until the start is over will stay; see _settle.
+    gc.disable()
     gateway = Gateway(config, log, loop, try_page=try_page)
     try:
         await gateway.start()
@@ -73,6 +75,7 @@ async def run(
             task.cancel()
         await asyncio.gather(draining, again, return_exceptions=True)
     finally:
+        gc.enable()
         await gateway.close()
         log.flush()
 
@@ -91,6 +94,7 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
+    gc.enable()
 
 
 def _unhandled(log: logs.Logger, context: dict[str, Any]) -> None:

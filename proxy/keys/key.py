@@ -135,8 +135,11 @@ class Key:
 
     def next_end(self, now: float) -> float | None:
         """The next moment at which time alone changes what the key opens."""
-        ends = [self.expires_at, *(secret.until for secret in self.secrets)]
-        return min((end for end in ends if end is not None and end > now), default=None)
+        ends = [secret.until for secret in self.secrets if secret.until is not None]
+        if self.expires_at is not None:
+            ends.append(self.expires_at)
+        # Most keys have no end at all, and a store may hold many of them.
+        return min((end for end in ends if end > now), default=None) if ends else None
 
 
 def identity_headers(key: Key) -> tuple[bytes, ...]:

@@ -154,8 +154,13 @@ def migrate(
     Raises:
         StoreUnavailable: it is no store, or one of a newer major layout.
     """
-    if not _is_behind(connection, path, create=create, migrations=migrations):
-        return
+    # One look at one state: another process may be making the store at this moment.
+    connection.execute("BEGIN")
+    try:
+        if not _is_behind(connection, path, create=create, migrations=migrations):
+            return
+    finally:
+        connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have done it meanwhile.

@@ -9,12 +9,14 @@ import aiohappyeyeballs
 
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.series import Series
-from proxy.upstream.tls import client_context
+from proxy.upstream.tls import unwatched
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+    from proxy.config.model import UpstreamTls
     from proxy.deadlines import DeadlineQueue, Deadlines
     from proxy.routes import Route
     from proxy.upstream.attempt import Caller
@@ -67,6 +69,8 @@ class Dialer:
         resolver: Resolver,
         deadlines: Deadlines,
         loop: asyncio.AbstractEventLoop,
+        *,
+        context: Callable[[str, UpstreamTls], ssl.SSLContext] = unwatched,
     ) -> None:
         self._pools = pools
         self._resolver = resolver
@@ -75,7 +79,7 @@ class Dialer:
         # Those whose callers wait.
         self._attempts: set[Attempt] = set()
         self._contexts = {
-            route.name: client_context(route.upstream_tls)
+            route.name: context(route.name, route.upstream_tls)
             for route in routes
             if any(target.secure for target in route.targets)
         }

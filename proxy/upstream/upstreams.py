@@ -8,11 +8,14 @@ from proxy.upstream.checker import Checker
 from proxy.upstream.dialer import Dialer
 from proxy.upstream.pool import pools_of
 from proxy.upstream.resolver import Resolver
+from proxy.upstream.tls import unwatched
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
     from collections.abc import Callable, Iterable, Iterator
 
+    from proxy.config.model import UpstreamTls
     from proxy.config.values import Target
     from proxy.deadlines import Deadlines
     from proxy.logs import Logger
@@ -29,6 +32,7 @@ class Upstreams:
         noise: makes so many random bytes.
         deadlines: of connecting and answering.
         log: hears of targets that go down or come back.
+        context: makes the TLS context of a route, by its name and settings.
 
     Raises:
         OSError: a TLS file cannot be used.
@@ -43,13 +47,14 @@ class Upstreams:
         deadlines: Deadlines,
         log: Logger,
         loop: asyncio.AbstractEventLoop,
+        context: Callable[[str, UpstreamTls], ssl.SSLContext] = unwatched,
     ) -> None:
         routes = tuple(routes)
         self._log = log
         self._loop = loop
         self._resolver = Resolver(loop.time)
         self._pools = pools_of(routes, load=load, changed=self._tell)
-        self.dialer = Dialer(routes, self._pools, self._resolver, deadlines, loop)
+        self.dialer = Dialer(routes, self._pools, self._resolver, deadlines, loop, context=context)
         self._checker = Checker(routes, self._pools, self.dialer, noise=noise, log=log, loop=loop)
         # From start on.
         self._looking: asyncio.Task[None] | None = None

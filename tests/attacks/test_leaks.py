@@ -359,12 +359,12 @@ def test_p87_failures_at_every_stage_leave_nothing_behind(
         ):
             count = HANDSHAKES // len(COMBINATIONS)
             cold = Accounts(gateway, door.books)
-            run(door, count // 5)  # what is loaded or pooled lazily is there now
+            run(door, count // 2)  # what is loaded or pooled lazily is there now
             upstream.forget()
             assert wait_until(lambda: cold.live() == 0)
             warm = Accounts(gateway, door.books)
             warm.open_files = min(warm.open_files, cold.open_files)
-            run(door, count - count // 5)
+            run(door, count - count // 2)
             upstream.forget()
             faults = warm.faults(deadline=10)
             grown = rss(gateway.pid) - warm.rss

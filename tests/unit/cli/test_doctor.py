@@ -120,6 +120,13 @@ def test_a_name_without_an_address_is_told(
     assert "gateway.example has no address: Name or service not known" in result.stdout
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+def test_name_that_can_have_no_address_is_told(wskeeper: Command, host: str) -> None:
+    result = wskeeper("doctor", f"ws://{host}/")
+    assert result.exit_code == 1
+    assert "has no address: it is no host name" in result.stdout
+
+
 def test_json_has_everything_but_the_query(wskeeper: Command) -> None:
     result = wskeeper("doctor", NOBODY + "?api_key=CANARY", "--json")
     told = json.loads(result.stdout)

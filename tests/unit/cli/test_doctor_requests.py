@@ -88,7 +88,9 @@ def test_key_travels_in_the_best_way_that_a_gateway_names(
     assert way_in(ways_of(carriers).challenge) == way
 
 
-@pytest.mark.parametrize("challenge", ["", 'Basic realm="x"', 'Bearer realm="other"', "ApiKey"])
+@pytest.mark.parametrize(
+    "challenge", ["", 'Basic realm="x"', 'Bearer realm="other"', 'ApiKey realm="wskeeper", x="y"']
+)
 def test_without_a_challenge_of_ours_the_usual_header_is_taken(challenge: str) -> None:
     assert way_in(challenge) == Way("header", "X-Api-Key")
 
