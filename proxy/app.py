@@ -68,7 +68,9 @@ class Gateway:
         try_page: what the demo shows on the admin listener; else None.
 
     Raises:
-        OSError: a TLS file cannot be used.
+        OSError, ValueError: a TLS file cannot be used.
+        CannotLoad: a plugin cannot be used.
+        UnusableKeys: the secret for tokens does not fit its algorithms.
     """
 
     def __init__(
@@ -89,25 +91,10 @@ class Gateway:
         self.ring.schedule(time.time())
         routes = RouteTable.of(config)
         deadlines = Deadlines(loop)
-        self.keeper = StoreKeeper(
-            place_of(config.store),
-            partial(open_store, config.store, create=True),
-            self.ring,
-            grace=config.store_grace,
-            on_change=self._keys_changed,
-            wall=time.time,
-            log=log,
-            loop=loop,
-        )
+        self.keeper = self._new_keeper()
         self.bookkeeper = Bookkeeper(self.registry, ledger, self.keeper, log)
         self.callers = Callers(
-            config,
-            self.keeper,
-            self.ring,
-            ticket=_new_ticket,
-            wall=time.time,
-            log=log,
-            loop=loop,
+            config, self.keeper, self.ring, ticket=_new_ticket, wall=time.time, log=log, loop=loop
         )
         self.revocation = Revocation(
             self.registry, self.callers.keys, partial(_binds, routes), time.time
@@ -122,40 +109,9 @@ class Gateway:
             loop=loop,
             context=self.tls_files.upstream,
         )
-        self.admission = Admission(
-            routes=routes,
-            authenticator=self.callers.authenticator,
-            dialer=self.upstreams.dialer,
-            registry=self.registry,
-            trusted_proxies=config.trusted_proxies,
-            address_header=config.client_address_header.lower().encode("ascii"),
-            total_connections=affordable(config.limits.total_connections, log),
-            new_id=_unguessable_ids(),
-            wall=time.time,
-            deadlines=deadlines,
-            log=log,
-            loop=loop,
-        )
+        self.admission = self._new_admission(routes, deadlines)
         self._tls = None if config.tls is None else self.tls_files.listener("public", config.tls)
-        self.house = House(
-            admission=self.admission,
-            plain=PlainHttp(
-                health_path=config.health_path,
-                ready=self.ready,
-                services=client_services(
-                    config, routes, self.callers, self.registry, self.admission.new_id, log
-                ),
-                door=self.door,
-                head_size=config.limits.head_size,
-            ),
-            head_size=config.limits.head_size,
-            head_timeout=config.timeouts.handshake,
-            close_timeout=config.timeouts.close,
-            unauthenticated=config.limits.unauthenticated,
-            secure=self._tls is not None,
-            deadlines=deadlines,
-            loop=loop,
-        )
+        self.house = self._new_house(routes, deadlines)
         # Set when the gateway begins to go away.
         self.leaving = False
         self.metrics = self._metrics()
@@ -270,6 +226,61 @@ class Gateway:
             await asyncio.wait_for(self.bookkeeper.close(), _LAST_BATCH)
         await self.keeper.close()
         self._log.info("stopped")
+
+    # Parts -------------------------------------------------------------------------------------
+
+    def _new_keeper(self) -> StoreKeeper:
+        config = self._config
+        return StoreKeeper(
+            place_of(config.store),
+            partial(open_store, config.store, create=True),
+            self.ring,
+            grace=config.store_grace,
+            on_change=self._keys_changed,
+            wall=time.time,
+            log=self._log,
+            loop=self._loop,
+        )
+
+    def _new_admission(self, routes: RouteTable, deadlines: Deadlines) -> Admission:
+        config = self._config
+        return Admission(
+            routes=routes,
+            authenticator=self.callers.authenticator,
+            dialer=self.upstreams.dialer,
+            registry=self.registry,
+            trusted_proxies=config.trusted_proxies,
+            address_header=config.client_address_header.lower().encode("ascii"),
+            total_connections=affordable(config.limits.total_connections, self._log),
+            new_id=_unguessable_ids(),
+            wall=time.time,
+            deadlines=deadlines,
+            log=self._log,
+            loop=self._loop,
+        )
+
+    def _new_house(self, routes: RouteTable, deadlines: Deadlines) -> House:
+        config = self._config
+        services = client_services(
+            config, routes, self.callers, self.registry, self.admission.new_id, self._log
+        )
+        return House(
+            admission=self.admission,
+            plain=PlainHttp(
+                health_path=config.health_path,
+                ready=self.ready,
+                services=services,
+                door=self.door,
+                head_size=config.limits.head_size,
+            ),
+            head_size=config.limits.head_size,
+            head_timeout=config.timeouts.handshake,
+            close_timeout=config.timeouts.close,
+            unauthenticated=config.limits.unauthenticated,
+            secure=self._tls is not None,
+            deadlines=deadlines,
+            loop=self._loop,
+        )
 
     def _keys_changed(self, ids: Collection[str]) -> None:
         self.revocation.reconsider(ids)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from proxy.auth.jwk import UnusableKeys
 from proxy.cli import options
 from proxy.cli.running import loop_factory, run
 from proxy.config.faults import ConfigInvalid
 from proxy.config.files import check_files
 from proxy.config.load import Loaded, load
 from proxy.config.stores import MEMORY
+from proxy.identity.plugins import CannotLoad
 from proxy.listeners import CannotListen
 from proxy.routes import Route
 from proxy.stores.store import StoreUnavailable
@@ -49,7 +51,7 @@ def serve(path: Path | None, listen: str | None, upstream: str | None) -> None:
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run(config, started=partial(_tell_of_keys, path=loaded.path)))
-    except (CannotListen, StoreUnavailable) as failure:
+    except (CannotListen, CannotLoad, StoreUnavailable, UnusableKeys) as failure:
         raise click.ClickException(str(failure)) from None
 
 

@@ -50,6 +50,8 @@ class Lingering(asyncio.Protocol):
                 transport.write_eof()
             else:
                 transport.close()
+        elif scanner.close is not None:  # The client's Close came first: all is said.
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._scanner is None:

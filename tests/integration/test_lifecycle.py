@@ -127,6 +127,17 @@ def test_five_faults_are_shown_at_once(tmp_path):
     assert "not built" in result.stderr
 
 
+def test_plugin_that_cannot_be_loaded_stops_the_start(tmp_path):
+    (tmp_path / "wskeeper.yaml").write_text(
+        "listen: 127.0.0.1:0\nadmin: {listen: null}\nplugins: ['no_such_package.ours:ask']\n"
+        "routes:\n  - {name: a, path: /a, upstream: 'ws://127.0.0.1:9'}\n"
+    )
+    result = run("serve", folder=tmp_path)
+    assert result.returncode == 1
+    assert "plugin no_such_package.ours:ask: ModuleNotFoundError" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_upstream_that_is_down_does_not_stop_the_start(start, connect):
     gateway = start(route={"upstream": "ws://does-not-exist.invalid:9"})
     response = connect(gateway).ask(asking())

@@ -84,6 +84,15 @@ def test_client_that_hears_its_refusal_in_a_close_may_answer(
     assert scene.transport.closed
 
 
+def test_client_that_closed_first_is_not_waited_for(loop: FakeLoop) -> None:
+    scanner = Scanner(masked=True, extensions=Extensions.NONE, traffic=Traffic())
+    assert scanner.feed(CLOSE) is not None
+    transport = FakeTransport()
+    Lingering(transport, seconds=2.0, gone=lambda: None, scanner=scanner)
+    assert transport.closed
+    assert not transport.aborted
+
+
 def test_answer_behind_a_flood_is_heard(loop: FakeLoop) -> None:
     scene = Scene(loop, until_close=True)
     scene.protocol.data_received(frames.masked(frames.PING) * (2 * MAX_FRAMES) + CLOSE)
