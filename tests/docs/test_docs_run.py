@@ -67,7 +67,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             "keys": [{"name": "alice", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}],
             "routes": [
                 {"name": "chat", "path": "/ws", "upstream": upstream},
-                {"name": "echo", "path": "/echo", "upstream": upstream},
+                {
+                    "name": "echo",
+                    "path": "/echo",
+                    "upstream": upstream,
+                    # As in the demo, which the README talks of.
+                    "carriers": [{"header": "X-Api-Key"}, "bearer", "subprotocol"],
+                },
             ],
         }
         yield stack.enter_context(Gateway(tmp_path_factory.mktemp("gateway"), config))
