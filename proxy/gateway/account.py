@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import CLIENT_GONE, UPSTREAM_REFUSED
 from proxy.gateway.request import described
+from proxy.handshake.client import text_of
 
 if TYPE_CHECKING:
     from proxy.errors import Refused
     from proxy.gateway.request import HandshakeRequest
+    from proxy.handshake.client import Address
     from proxy.logs import Logger
     from proxy.sessions.registry import Registry
 
@@ -78,4 +80,12 @@ class Account:
         self.limited[route, limit] += 1
         self._log.warning(
             "limited", route=route, limit=limit, value=value, set_in=set_in or f"limits.{limit}"
+        )
+
+    def note_untrusted_forwarder(self, peer: Address) -> None:
+        """A peer that says who its client is, and is not believed."""
+        self._log.warning(
+            "untrusted_forwarder",
+            peer=text_of(peer),
+            mend=f"if it is a proxy of yours, add {peer}/{peer.max_prefixlen} to trusted_proxies",
         )

@@ -48,6 +48,9 @@ OFFER_OURS: Final = (
     "of what it offered."
 )
 
+# Seconds between two warnings of peers whose forwarding headers are not believed.
+WARN_EVERY: Final = 60.0
+
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -86,6 +89,8 @@ class Admission:
         self.draining = False
         self.total_connections = total_connections
         self.account = Account(registry, log)
+        # On the loop's clock.
+        self._warns_again_at = 0.0
         self.routes = routes
         self._authenticator = authenticator
         self._dialer = dialer
@@ -116,7 +121,18 @@ class Admission:
             trusted_proxies=self._trusted_proxies,
             address_header=self._address_header,
         )
+        if not client.trusted and (
+            self._address_header in head.headers or b"forwarded" in head.headers
+        ):
+            self._warn_of_forwarder(client)
         return HandshakeRequest(self._id_for(head, client), began, head, client, certificate)
+
+    def _warn_of_forwarder(self, client: Client) -> None:
+        """Says, now and then, whom to trust if it is a proxy: its clients all look like itself."""
+        now = self._loop.time()
+        if now >= self._warns_again_at:
+            self._warns_again_at = now + WARN_EVERY
+            self.account.note_untrusted_forwarder(client.peer)
 
     def judge(self, request: HandshakeRequest) -> None:
         """Steps 2 to 4, which need no secret; fills `request` in as it goes.

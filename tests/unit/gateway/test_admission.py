@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.errors import OBJECTIONS, Refused
+from proxy.gateway.admission import WARN_EVERY
 from proxy.keys.key import KeyLimits, Secret
 from proxy.keys.lifecycle import rotated
 from tests.harness.frames import close_payload, frame, masked
@@ -399,3 +400,20 @@ def test_session_of_a_key_relays_what_came_while_it_was_judged() -> None:
     dial.switches()
     assert client.transport.written.endswith(frame(1, b"behind"))
     assert dial.transport.written == masked(1, b"early")
+
+
+# Forwarding headers ---------------------------------------------------------------------------
+
+
+def test_untrusted_forwarder_is_told_of_once_a_minute() -> None:
+    gateway = Gateway()
+    gateway.asks("/chat")
+    assert gateway.log.events("untrusted_forwarder") == []
+    for line in ("X-Forwarded-For: 203.0.113.7", "Forwarded: for=203.0.113.7"):
+        gateway.asks("/chat", line)
+    (told,) = gateway.log.events("untrusted_forwarder")
+    assert told["mend"].endswith(f"add {told['peer']}/32 to trusted_proxies")
+    assert "203.0.113.7" not in str(told)
+    gateway.loop.advance(WARN_EVERY)
+    gateway.asks("/chat", "X-Forwarded-For: 203.0.113.7")
+    assert len(gateway.log.events("untrusted_forwarder")) == 2
