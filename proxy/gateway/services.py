@@ -85,6 +85,10 @@ class ClientServices:
             address_header=self._address_header,
         )
 
+    def note_failure(self, failure: Exception, id: str) -> None:
+        """Logs a fault of ours with its traceback."""
+        self.log.error("internal_error", request_id=id, failure=failure)
+
     async def caller(
         self, head: RequestHead, client: Client, route: Route, id: str
     ) -> tuple[Principal, Question]:
@@ -138,6 +142,9 @@ class _Service:
                 code=refused.code,
             )
             answer = _refusal(refused)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the client is answered
+            self._shared.note_failure(failure, request_id)
+            answer = _refusal(Refused("internal_error", "The gateway failed; its log says how."))
         if readable:
             answer.headers["Access-Control-Allow-Origin"] = _origin(head)
             answer.headers["Access-Control-Expose-Headers"] = "X-Wskeeper-Code, X-Request-Id"

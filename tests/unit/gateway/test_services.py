@@ -375,3 +375,18 @@ async def test_session_that_ends_while_its_caller_is_looked_up_is_unknown(
 
 def _transports() -> tuple[FakeTransport, FakeTransport]:
     return FakeTransport(), FakeTransport()
+
+
+async def test_failure_of_ours_is_answered_and_told_to_the_log_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_ticket: Any, *, ttl: float) -> str:
+        raise RuntimeError(f"no more paper after {ttl}")
+
+    monkeypatch.setattr(scene.office, "sell", fails)
+    answer = await scene.ask(scene.tickets, {"route": "chat"})
+    assert (answer.status, answer.headers["X-Wskeeper-Code"]) == (500, "internal_error")
+    assert b"paper" not in answer.body
+    (told,) = scene.log.events("internal_error")
+    assert told["request_id"] == "an-id"
+    assert isinstance(told["failure"], RuntimeError)
