@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
 from proxy.config.faults import Wrong
 from proxy.config.key_fields import FieldsInvalid, KeyLimitFields, read_key_fields
+from proxy.config.limit_fields import MessageSize
 from proxy.config.moments import moment
+from proxy.config.translation import NOT_OF_A_KEY
 from proxy.config.values import duration
 from proxy.keys.description import scope_of
 
@@ -33,6 +36,9 @@ _OPTIONS: Final = {
     "addresses.deny": "--deny-address",
     "metadata": "--metadata",
 }
+_ABOVE_NOTHING: Final = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?")
+# Limits whose value is a size or a word, with one that each could have.
+_NO_NUMBERS: Final = {"message_size": "64KiB", "bytes_per_second": "1MiB", "on_exceed": "close"}
 _FORMS: Final = "write it as in `90d`, `2030-12-31` or `2030-12-31T23:59:59Z`, or `never`"
 
 
@@ -64,9 +70,10 @@ _FIELDS: Final = (
     click.option(
         "--limit",
         "limits",
-        metavar="NAME=N",
+        metavar="NAME=VALUE",
         multiple=True,
-        help="connections=5: live connections at a time. NAME=none takes the limit away.",
+        help=f"As in connections=5 or message_size=64KiB; NAME=none takes the limit away. There is"
+        f" {', '.join(KeyLimitFields.model_fields)}.",
     ),
     click.option(
         "--origin",
@@ -190,23 +197,44 @@ def _expiry(text: str, now: float) -> float | None:
 
 
 def _limits(entries: Sequence[str], before: dict[str, Any]) -> dict[str, Any]:
-    limits = dict(before)
-    known = list(KeyLimitFields.model_fields)
+    limits: dict[str, Any] = {}
     for entry in entries:
-        name, equals, value = (part.strip() for part in entry.partition("="))
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean `{near[0]}`?" if near else f"there is {_listed(known)}"
-            raise click.UsageError(f"--limit `{name}` is not the name of a limit; {mend}")
-        if value == "none":
-            limits[name] = None
-        elif equals and value.isascii() and value.strip("0") and value.isdigit():
-            limits[name] = int(value[:20])
+        name, equals, text = (part.strip() for part in entry.partition("="))
+        value = _limit(name, text if equals else "")
+        limit, _, direction = name.partition(".")
+        if limit != "message_size":
+            limits[limit] = value
+        elif value is None and not direction:
+            limits[limit] = {}
         else:
-            raise click.UsageError(
-                f"--limit {name} has no number above 0; write `{name}=5`, or `{name}=none`"
-            )
+            sizes = limits.setdefault(limit, dict(before.get(limit) or {}))
+            # A bare size is the client's, as in the configuration.
+            sizes[direction or "client_to_upstream"] = value
     return limits
+
+
+def _limit(name: str, text: str) -> str | int | float | None:
+    """The value of a limit; sizes and words are read where those of a configuration are."""
+    sizes = [f"message_size.{direction}" for direction in MessageSize.model_fields]
+    known = [*KeyLimitFields.model_fields, *sizes]
+    if name in NOT_OF_A_KEY:
+        mend = "set it under `limits:` of the configuration"
+        raise click.UsageError(f"--limit {name} {NOT_OF_A_KEY[name]}; {mend}")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        mend = f"did you mean `{near[0]}`?" if near else f"there is {_listed(known)}"
+        raise click.UsageError(f"--limit `{name}` is not the name of a limit; {mend}")
+    if text == "none":
+        return None
+    example = _NO_NUMBERS.get(name.partition(".")[0])
+    if text and example:
+        return text
+    if example is None and _ABOVE_NOTHING.fullmatch(text):
+        return float(text) if "." in text else int(text[:20])
+    what = "value" if example else "number above 0"
+    raise click.UsageError(
+        f"--limit {name} has no {what}; write `{name}={example or 5}`, or `{name}=none`"
+    )
 
 
 def _metadata(entries: Sequence[str], before: dict[str, str]) -> dict[str, str]:

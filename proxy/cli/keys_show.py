@@ -87,7 +87,6 @@ def told(store: KeyStore, key: Key, **more: Any) -> str:
 
 def _lines(key: Key, source: Source, used_at: float | None, at: float) -> list[tuple[str, str]]:
     scope = scope_of(key)
-    limits = [f"{name}={value}" for name, value in scope["limits"].items() if value is not None]
     moments = [
         ("created", key.created_at),
         ("expires", key.expires_at),
@@ -104,7 +103,7 @@ def _lines(key: Key, source: Source, used_at: float | None, at: float) -> list[t
         ("source", source),
         ("routes", "all" if key.routes is None else ", ".join(scope["routes"])),
         *((name, tables.when(seconds, at)) for name, seconds in moments),
-        ("limits", ", ".join(limits) or "none"),
+        ("limits", ", ".join(_limits(scope["limits"])) or "none"),
         ("origins", "any" if key.origins is None else ", ".join(scope["origins"])),
         ("addresses", allow + (f", not {denied}" if denied else "")),
         ("metadata", ", ".join(f"{k}={v}" for k, v in key.metadata.items()) or "none"),
@@ -113,6 +112,14 @@ def _lines(key: Key, source: Source, used_at: float | None, at: float) -> list[t
             for _, until in key.secrets
         ),
     ]
+
+
+def _limits(limits: dict[str, Any]) -> list[str]:
+    """As `--limit` takes them."""
+    entries = {name: value for name, value in limits.items() if name != "message_size"}
+    for direction, size in (limits["message_size"] or {}).items():
+        entries[f"message_size.{direction}"] = size
+    return [f"{name}={value}" for name, value in entries.items() if value is not None]
 
 
 def _until(until: float, at: float) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
 
 from proxy.config import fields, reading, translation
 from proxy.config.faults import Finding, path_text
+from proxy.config.limit_fields import SharedLimits
 from proxy.config.section import Section
 
 if TYPE_CHECKING:
@@ -44,14 +45,13 @@ class Addresses(Section):
         )
 
 
-class KeyLimitFields(Section):
-    """What a key may take; None is no limit.
+class KeyLimitFields(SharedLimits):
+    """What a key may take, on all routes together; null takes every limit away."""
 
-    Args:
-        connections: live sessions at a time, on all routes together.
-    """
-
-    connections: fields.Count | None = None
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return dict.fromkeys(cls.model_fields) if value is None else value
 
 
 class KeyFields(Section):
@@ -61,6 +61,7 @@ class KeyFields(Section):
         name: unique among the keys; empty when it was not given.
         routes: names of the routes it opens; None for all.
         expires_at: in seconds since the epoch; None for never.
+        limits: its `model_fields_set` tells which of them were given.
         origins: pages that may use it; None for any.
         addresses: of the clients that may use it.
         metadata: sent to the upstream as `X-Wskeeper-Meta-<key>`.
@@ -69,7 +70,7 @@ class KeyFields(Section):
     name: fields.KeyName = ""
     routes: fields.RouteNames | None = None
     expires_at: fields.Moment | None = None
-    limits: Annotated[KeyLimitFields, fields.NullAsNothing] = KeyLimitFields()
+    limits: KeyLimitFields = KeyLimitFields()
     origins: Annotated[
         tuple[str, ...] | None,
         BeforeValidator(reading.exact_origins),

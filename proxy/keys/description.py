@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from proxy.keys.key import Key
+    from proxy.keys.key import Key, KeyLimits
 
 Source = Literal["store", "configuration"]
 
@@ -58,8 +58,22 @@ def scope_of(key: Key) -> dict[str, Any]:
     )
     return {
         "routes": None if key.routes is None else sorted(key.routes),
-        "limits": {"connections": key.limits.connections},
+        "limits": _limits_of(key.limits),
         "origins": origins,
         "addresses": {"allow": allow, "deny": [str(network) for network in key.deny]},
         "metadata": dict(key.metadata),
     }
+
+
+def _limits_of(limits: KeyLimits) -> dict[str, Any]:
+    to_upstream, to_client = limits.message_size
+    size = {"client_to_upstream": to_upstream, "upstream_to_client": to_client}
+    told = limits._asdict() | {
+        "message_size": None if limits.message_size == (None, None) else size
+    }
+    return {name: _plain(value) for name, value in told.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A whole number without a fraction: `10` is what was written, not `10.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

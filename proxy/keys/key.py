@@ -48,9 +48,24 @@ class KeyLimits(NamedTuple):
 
     Args:
         connections: live sessions of the key at a time, on all routes together.
+        connections_per_address: of them, those from one client address (IPv6: /64).
+        connections_per_subject: of them, those of one subject.
+        handshakes_per_second: with the key, from one client address.
+        message_size: bytes of one message on the wire, client to upstream and upstream to client.
+        messages_per_second: client to upstream, of all sessions of the key together.
+        bytes_per_second: client to upstream, of all sessions of the key together.
+        on_exceed: what becomes of a session above one of the last two; None for what its route
+            says.
     """
 
     connections: int | None = None
+    connections_per_address: int | None = None
+    connections_per_subject: int | None = None
+    handshakes_per_second: float | None = None
+    message_size: tuple[int | None, int | None] = (None, None)
+    messages_per_second: float | None = None
+    bytes_per_second: float | None = None
+    on_exceed: Literal["throttle", "close"] | None = None
 
 
 UNLIMITED: Final = KeyLimits()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from proxy.keys.key import Key, KeyLimits, Secret
+from proxy.config.limit_fields import MessageSize
+from proxy.keys.key import UNLIMITED, Key, KeyLimits, Secret
 
 if TYPE_CHECKING:
-    from proxy.config.key_fields import KeyFields
+    from collections.abc import Callable
+
+    from proxy.config.key_fields import KeyFields, KeyLimitFields
     from proxy.config.model import FixedKey
 
 
@@ -27,8 +30,8 @@ def made(fields: KeyFields, *, id: str, digest: bytes, now: float, weak: bool = 
 
 
 def updated(key: Key, fields: KeyFields) -> Key:
-    """The key with the fields that were given, and only those, replaced."""
-    return replace(key, **_parts(fields, fields.model_fields_set.__contains__))
+    """The key with the fields and the limits that were given, and only those, replaced."""
+    return replace(key, **_parts(fields, fields.model_fields_set.__contains__, key.limits))
 
 
 def fixed(key: FixedKey) -> Key:
@@ -47,8 +50,10 @@ def everything(_field: str) -> bool:
     return True
 
 
-def _parts(fields: KeyFields, given: Any) -> dict[str, Any]:
-    """The parts of a key that the given fields stand for."""
+def _parts(
+    fields: KeyFields, given: Callable[[str], bool], limits: KeyLimits = UNLIMITED
+) -> dict[str, Any]:
+    """The parts of a key that the given fields stand for; limits that are not given stay."""
     parts: dict[str, Any] = {}
     if given("name"):
         parts["name"] = fields.name
@@ -57,7 +62,7 @@ def _parts(fields: KeyFields, given: Any) -> dict[str, Any]:
     if given("expires_at"):
         parts["expires_at"] = fields.expires_at
     if given("limits"):
-        parts["limits"] = KeyLimits(connections=fields.limits.connections)
+        parts["limits"] = limits._replace(**_limits(fields.limits))
     if given("origins"):
         origins = fields.origins
         parts["origins"] = (
@@ -69,3 +74,12 @@ def _parts(fields: KeyFields, given: Any) -> dict[str, Any]:
     if given("metadata"):
         parts["metadata"] = dict(fields.metadata)
     return parts
+
+
+def _limits(fields: KeyLimitFields) -> dict[str, Any]:
+    """The limits that were given, by name."""
+    given = {name: getattr(fields, name) for name in fields.model_fields_set}
+    if "message_size" in given:
+        size = fields.message_size or MessageSize()
+        given["message_size"] = (size.client_to_upstream, size.upstream_to_client)
+    return given

@@ -56,11 +56,11 @@ class StoreKeeper:
     ) -> None:
         self.place = place
         self.ring = ring
+        self.grace = grace
         # Whether the store answers, and whether it did not too long ago.
         self.up = False
         self.fresh = False
         self._opened = opened
-        self._grace = grace
         self._on_change = on_change
         self._wall = wall
         self._log = log
@@ -107,7 +107,7 @@ class StoreKeeper:
         silent = self._loop.time() - self._answered_at
         if self.up and silent >= SILENT_FOR:
             self._away("it does not answer")
-        self.fresh = self.up or silent < self._grace
+        self.fresh = self.up or silent < self.grace
         ended = self.ring.due(self._wall())
         if ended:
             self._on_change({key.id for key in ended})
@@ -243,7 +243,7 @@ class StoreKeeper:
     def _away(self, cause: str) -> None:
         if self.up:
             self.up = False
-            self._log.error("store_down", store=self.place, cause=cause, grace_s=self._grace)
+            self._log.error("store_down", store=self.place, cause=cause, grace_s=self.grace)
 
 
 def _subject(difference: Difference) -> Key:

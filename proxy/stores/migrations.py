@@ -127,7 +127,15 @@ _FIRST: Final = (
     "CREATE TABLE last_used (key_id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
 )
 
-MIGRATIONS: Final = (Migration(Layout(1, 0), _FIRST),)
+_LIMITS_OF_KEYS: Final = (
+    # JSON, by name; `connections` keeps its column, which programs of 1.0 read and write.
+    "ALTER TABLE keys ADD COLUMN limits TEXT",
+)
+
+MIGRATIONS: Final = (
+    Migration(Layout(1, 0), _FIRST),
+    Migration(Layout(1, 1), _LIMITS_OF_KEYS),
+)
 
 
 def layout_of(connection: sqlite3.Connection) -> Layout:

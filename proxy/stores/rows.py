@@ -7,7 +7,7 @@ import json
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from proxy.keys.key import Key, KeyLimits, Secret
+from proxy.keys.key import UNLIMITED, Key, KeyLimits, Secret
 from proxy.stores.store import Change
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.config.values import Network
 
 _KEYS: Final = """
-    SELECT id, name, created_at, expires_at, suspended_at, revoked_at, connections,
+    SELECT id, name, created_at, expires_at, suspended_at, revoked_at, connections, limits,
         routes, origins, allow, deny, metadata, weak, revision, changed_by
     FROM keys
 """
@@ -26,14 +26,14 @@ _OF_CHANGED_KEYS: Final = " WHERE key_id IN (SELECT id FROM keys WHERE revision 
 
 _INSERT: Final = """
     INSERT INTO keys (name, created_at, expires_at, suspended_at, revoked_at, connections,
-        routes, origins, allow, deny, metadata, weak, revision, changed_by, id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        limits, routes, origins, allow, deny, metadata, weak, revision, changed_by, id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 # Columns that a newer minor layout may have added stay as they are.
 _UPDATE: Final = """
     UPDATE keys SET name = ?, created_at = ?, expires_at = ?, suspended_at = ?, revoked_at = ?,
-        connections = ?, routes = ?, origins = ?, allow = ?, deny = ?, metadata = ?, weak = ?,
-        revision = ?, changed_by = ?
+        connections = ?, limits = ?, routes = ?, origins = ?, allow = ?, deny = ?, metadata = ?,
+        weak = ?, revision = ?, changed_by = ?
     WHERE id = ?
 """
 
@@ -128,6 +128,7 @@ def _row(key: Key) -> tuple[object, ...]:
         key.suspended_at,
         key.revoked_at,
         key.limits.connections,
+        _other_limits(key.limits),
         None if key.routes is None else _json(sorted(key.routes)),
         None if origins is None else _json(sorted(origins)),
         None if key.allow is None else _json([str(network) for network in key.allow]),
@@ -151,14 +152,14 @@ def _changes(
         secrets_of[key_id] = secrets_of[key_id] + secret if key_id in secrets_of else secret
     # Equal values are one object: 100,000 keys have few different ones.
     texts = _Shared(str)
-    limits = _Shared(KeyLimits)
+    limits_of = _Shared(_limits)
     routes_of = _Shared(_routes)
     origins_of = _Shared(_origins)
     networks_of = _Shared(_networks)
     metadata_of = _Shared(_metadata)
     for row in rows:
-        key_id, name, created_at, expires_at, suspended_at, revoked_at, connections = row[:7]
-        routes, origins, allow, deny, metadata, weak, revision, by = row[7:]
+        key_id, name, created_at, expires_at, suspended_at, revoked_at = row[:6]
+        limits, routes, origins, allow, deny, metadata, weak, revision, by = (row[6:8], *row[8:])
         key = Key(
             key_id,
             name,
@@ -168,7 +169,7 @@ def _changes(
             expires_at,
             suspended_at,
             revoked_at,
-            limits[connections],
+            limits_of[limits],
             None if origins is None else origins_of[origins],
             None if allow is None else networks_of[allow],
             networks_of[deny],
@@ -188,6 +189,23 @@ class _Shared(dict[Any, _T]):
     def __missing__(self, column: object) -> _T:
         value = self[column] = self._make(column)
         return value
+
+
+def _other_limits(limits: KeyLimits) -> str | None:
+    """All that are set, but the one that has a column of its own since the first layout."""
+    if limits[1:] == UNLIMITED[1:]:
+        return None
+    others = zip(KeyLimits._fields[1:], limits[1:], UNLIMITED[1:], strict=True)
+    return _json({name: value for name, value, unset in others if value != unset})
+
+
+def _limits(columns: tuple[int | None, str | None]) -> KeyLimits:
+    connections, column = columns
+    if column is None:
+        return KeyLimits(connections)
+    others = json.loads(column)
+    to_upstream, to_client = others.pop("message_size", UNLIMITED.message_size)
+    return KeyLimits(connections, message_size=(to_upstream, to_client), **others)
 
 
 def _routes(column: str) -> frozenset[str]:

@@ -159,7 +159,7 @@ FULL = Key(
     expires_at=NOW + 60,
     suspended_at=NOW + 1 / 3,
     revoked_at=NOW + 2 / 3,
-    limits=KeyLimits(5),
+    limits=KeyLimits(5, 4, 3, 0.5, (65_536, None), 10.0, 1e6, "close"),
     origins=frozenset({b"https://b.example", b"null"}),
     allow=(ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")),
     deny=(ipaddress.ip_network("10.1.0.0/16"),),
@@ -309,6 +309,8 @@ def test_every_fault_is_told(wskeeper: Command) -> None:
 
 
 MOMENTS = st.none() | st.floats(0, 253_402_300_799.0) | st.integers(0, 4_000_000_000).map(float)
+COUNTS = st.none() | st.integers(1, 1000)
+RATES = st.none() | st.floats(0, 1e9, exclude_min=True)
 NETWORKS = st.lists(st.ip_addresses(v=4).map(lambda a: ipaddress.ip_network((a, 32))), max_size=3)
 
 
@@ -327,7 +329,17 @@ NETWORKS = st.lists(st.ip_addresses(v=4).map(lambda a: ipaddress.ip_network((a, 
         expires_at=MOMENTS,
         suspended_at=MOMENTS,
         revoked_at=MOMENTS,
-        limits=st.builds(KeyLimits, st.none() | st.integers(1, 1000)),
+        limits=st.builds(
+            KeyLimits,
+            COUNTS,
+            COUNTS,
+            COUNTS,
+            RATES,
+            st.tuples(COUNTS, COUNTS),
+            RATES,
+            COUNTS,
+            st.none() | st.sampled_from(["throttle", "close"]),
+        ),
         origins=st.none() | st.frozensets(st.sampled_from([b"null", b"https://a.example"])),
         allow=st.none() | NETWORKS.map(lambda found: tuple(dict.fromkeys(found))),
         deny=NETWORKS.map(lambda found: tuple(dict.fromkeys(found))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -26,7 +27,7 @@ FULL = Key(
     created_at=NOW - 1,
     expires_at=NOW + 0.5,
     suspended_at=NOW - 0.123456,
-    limits=KeyLimits(5),
+    limits=KeyLimits(5, 4, 3, 0.5, (65_536, None), 10.0, 1e6, "close"),
     origins=frozenset({b"https://b.example", b"https://a.example"}),
     allow=(ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")),
     deny=(ipaddress.ip_network("10.1.0.0/16"),),
@@ -41,7 +42,16 @@ def test_a_key_is_told_in_the_words_of_the_api():
         "name": "alice",
         "state": "suspended",
         "routes": ["a", "chat"],
-        "limits": {"connections": 5},
+        "limits": {
+            "connections": 5,
+            "connections_per_address": 4,
+            "connections_per_subject": 3,
+            "handshakes_per_second": 0.5,
+            "message_size": {"client_to_upstream": 65_536, "upstream_to_client": None},
+            "messages_per_second": 10,
+            "bytes_per_second": 1_000_000,
+            "on_exceed": "close",
+        },
         "origins": ["https://a.example", "https://b.example"],
         "addresses": {"allow": ["10.0.0.0/8", "fd00::/8"], "deny": ["10.1.0.0/16"]},
         "metadata": {"plan": "gold"},
@@ -63,9 +73,18 @@ def test_a_key_without_limits_says_null():
     assert told["routes"] is None
     assert told["origins"] is None
     assert told["addresses"] == {"allow": None, "deny": []}
-    assert told["limits"] == {"connections": None}
+    assert told["limits"] == dict.fromkeys(KeyLimits._fields)
     assert told["last_used_at"] is None
     assert told["source"] == "configuration"
+
+
+def test_a_whole_number_is_told_without_a_fraction():
+    limits = KeyLimits(handshakes_per_second=2.0, messages_per_second=0.25, bytes_per_second=1e6)
+    told = described(replace(FULL, limits=limits), now=NOW, last_used_at=None, source="store")
+    text = json.dumps(told["limits"])
+    assert '"handshakes_per_second": 2,' in text
+    assert '"messages_per_second": 0.25,' in text
+    assert '"bytes_per_second": 1000000,' in text
 
 
 def test_no_digest_is_told():

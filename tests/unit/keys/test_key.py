@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import OBJECTIONS, REFUSALS
+from proxy.errors import KEY_OBJECTIONS, REFUSALS
 from proxy.keys.key import (
     STATES,
     Key,
@@ -76,7 +76,7 @@ def test_of_two_troubles_the_stronger_is_told(first: str, second: str) -> None:
 
 
 def test_every_objection_refuses_a_handshake_and_ends_a_session() -> None:
-    assert set(TROUBLES) == set(OBJECTIONS)
+    assert set(TROUBLES) == set(KEY_OBJECTIONS)
     assert set(TROUBLES) <= set(REFUSALS)
 
 

@@ -19,11 +19,21 @@ FULL = {
     "name": "full",
     "routes": ["chat"],
     "expires_at": 1_800_000_000,
-    "limits": {"connections": 7},
+    "limits": {
+        "connections": 7,
+        "connections_per_address": 6,
+        "connections_per_subject": 5,
+        "handshakes_per_second": 0.5,
+        "message_size": {"client_to_upstream": "1KiB", "upstream_to_client": "2KiB"},
+        "messages_per_second": 10,
+        "bytes_per_second": "3KiB",
+        "on_exceed": "throttle",
+    },
     "origins": ["https://app.test"],
     "addresses": {"allow": ["192.0.2.0/24"], "deny": ["192.0.2.9/32"]},
     "metadata": {"plan": "gold"},
 }
+LIMITS = KeyLimits(7, 6, 5, 0.5, (1024, 2048), 10.0, 3072.0, "throttle")
 FULL_KEY = Key(
     "id1",
     "full",
@@ -31,7 +41,7 @@ FULL_KEY = Key(
     routes=frozenset({"chat"}),
     created_at=5.0,
     expires_at=1_800_000_000.0,
-    limits=KeyLimits(7),
+    limits=LIMITS,
     origins=frozenset({b"https://app.test"}),
     allow=(ip_network("192.0.2.0/24"),),
     deny=(ip_network("192.0.2.9/32"),),
@@ -66,9 +76,38 @@ def test_update_that_gives_no_name_keeps_it() -> None:
 
 
 def test_update_can_take_a_restriction_away() -> None:
-    nothing = {"routes": None, "expires_at": None, "origins": None, "limits": {}, "metadata": {}}
+    nothing = {"routes": None, "expires_at": None, "origins": None, "limits": None, "metadata": {}}
     fields = KeyFields.model_validate({"name": "full", "addresses": {}, **nothing})
     assert updated(FULL_KEY, fields) == Key("id1", "full", (Secret(DIGEST),), created_at=5.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "after"),
+    [
+        ({}, LIMITS),
+        ({"connections": 1}, LIMITS._replace(connections=1)),
+        (
+            {"connections": None, "on_exceed": None},
+            LIMITS._replace(connections=None, on_exceed=None),
+        ),
+        ({"bytes_per_second": 5}, LIMITS._replace(bytes_per_second=5.0)),
+        ({"message_size": 5}, LIMITS._replace(message_size=(5, None))),
+        ({"message_size": {"upstream_to_client": 5}}, LIMITS._replace(message_size=(None, 5))),
+        ({"message_size": None}, LIMITS._replace(message_size=(None, None))),
+        (None, KeyLimits()),
+    ],
+)
+def test_update_replaces_the_limits_that_were_given_alone(
+    given: dict[str, object] | None, after: KeyLimits
+) -> None:
+    fields = read_key_fields({"limits": given}, partial=True)
+    assert updated(FULL_KEY, fields) == replace(FULL_KEY, limits=after)
+
+
+def test_new_key_has_the_limits_that_were_given_alone() -> None:
+    fields = read_key_fields({"name": "a", "limits": {"message_size": "1KiB"}}, partial=False)
+    new = made(fields, id="a", digest=DIGEST, now=5.0)
+    assert new.limits == KeyLimits(message_size=(1024, None))
 
 
 def test_key_of_the_configuration_is_called_what_it_is() -> None:
@@ -83,7 +122,7 @@ def test_key_of_the_configuration_is_called_what_it_is() -> None:
             ],
         ).keys,
     )
-    assert (first.id, first.name, first.limits) == ("full", "full", KeyLimits(7))
+    assert (first.id, first.name, first.limits) == ("full", "full", LIMITS)
     assert first.secrets == (Secret(digest_of(b"a-secret-of-some-length")),)
     assert "a-secret-of-some-length" not in repr(first)
     assert second == Key(

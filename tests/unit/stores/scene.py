@@ -38,7 +38,7 @@ FULL = key(
     expires_at=2.5,
     suspended_at=3.5,
     revoked_at=4.5,
-    limits=KeyLimits(5),
+    limits=KeyLimits(5, 4, 3, 2.5, (1 << 16, None), 0.1, 1e6, "close"),
     origins=frozenset({b"https://a.example", b"null"}),
     allow=(ip_network("10.0.0.0/8"), ip_network("::1/128")),
     deny=(ip_network("10.1.0.0/16"),),
@@ -64,6 +64,8 @@ def sqlite_store(path: Path, **settings: Any) -> SqliteStore:
 
 _texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=5)
 _moments = st.none() | st.floats(0, 1e11)
+_counts = st.none() | st.integers(0, 1 << 40)
+_rates = st.none() | st.floats(0, 1e9)
 _networks = st.ip_addresses().map(ip_network) | st.just(ip_network("fd00::/8"))
 
 keys = st.builds(
@@ -80,7 +82,17 @@ keys = st.builds(
     expires_at=_moments,
     suspended_at=_moments,
     revoked_at=_moments,
-    limits=st.builds(KeyLimits, st.none() | st.integers(0, 1 << 40)),
+    limits=st.builds(
+        KeyLimits,
+        _counts,
+        _counts,
+        _counts,
+        _rates,
+        st.tuples(_counts, _counts),
+        _rates,
+        _rates,
+        st.none() | st.sampled_from(["throttle", "close"]),
+    ),
     origins=st.none() | st.frozensets(_texts.map(str.encode), max_size=3),
     allow=st.none() | st.lists(_networks, max_size=2).map(tuple),
     deny=st.lists(_networks, max_size=2).map(tuple),

@@ -52,10 +52,12 @@ def test_two_processes_write_at_once_and_a_third_sees_it_all(path: Path) -> None
     revisions = [0]
     with writer(path, "a", WRITES) as one, writer(path, "b", WRITES) as other:
         begin(one, other)
-        while one.poll() is None or other.poll() is None or len(told) < 2 * WRITES:
+        while True:
+            # Asked before the look: what was written until then is to be seen by it.
+            finished = one.poll() is not None and other.poll() is not None
             found = store.changes(revisions[-1])
             if found is None:
-                if one.poll() is not None and other.poll() is not None:
+                if finished:
                     break
                 continue
             assert not found.complete
