@@ -20,6 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from proxy import errors
 from proxy.config import (
     carrier_reading,
     header_values,
@@ -30,6 +31,7 @@ from proxy.config import (
     values,
 )
 from proxy.config.faults import Wrong, each
+from proxy.relay.frames import close_code_may_travel
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,63}")
@@ -39,6 +41,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 # As the `route` label it means: no route known yet.
 RESERVED_NAME = "none"
+# A close code that some clients take for a broken protocol, gorilla's among them.
+NEVER_USED = 1014
 MIN_HEAD_SIZE = 1 << 10
 MAX_HEAD_SIZE = 1 << 20
 # A ticket travels in an address, so it is used at once; in seconds.
@@ -212,6 +216,26 @@ def _route_names(value: object) -> object:
     return value
 
 
+def _close_codes(entries: dict[str, int]) -> dict[str, int]:
+    known = ", ".join(f"`{reason}`" for reason in sorted(errors.CLOSE_REASONS))
+
+    def check(entry: tuple[str, int]) -> None:
+        reason, code = entry
+        if reason not in errors.CLOSE_REASONS:
+            raise Wrong(
+                "is no close reason of the gateway",
+                f"use one of {known}",
+            )
+        if not close_code_may_travel(code) or code == NEVER_USED:
+            raise Wrong(
+                "is not a code that a Close frame may carry",
+                "use such as `1001`, `1012`, `1013`, or one from 3000 to 4999",
+            )
+
+    each(check, {reason: (reason, code) for reason, code in entries.items()})
+    return entries
+
+
 def _store(value: object, info: ValidationInfo) -> str:
     kind, path = stores.store(value)
     return f"{kind}{_resolved(path, info)}" if path else kind
@@ -316,6 +340,7 @@ Metadata = Annotated[dict[str, str], AfterValidator(_metadata)]
 MetadataNames = Annotated[tuple[str, ...], AfterValidator(_metadata_names)]
 Subprotocols = Annotated[tuple[str, ...], AfterValidator(_subprotocols)]
 Plugins = Annotated[tuple[str, ...], AfterValidator(_plugins)]
+CloseCodes = Annotated[dict[str, int], AfterValidator(_close_codes)]
 TicketLife = Annotated[float, BeforeValidator(_ticket_life), WithJsonSchema(_DURATION_SCHEMA)]
 CheckInterval = Annotated[float, BeforeValidator(_check_interval), WithJsonSchema(_DURATION_SCHEMA)]
 UpstreamHeaders = Annotated[

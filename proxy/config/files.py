@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.config.faults import Where
-    from proxy.config.model import Config, UpstreamTls
+    from proxy.config.model import Config
+    from proxy.config.upstream_fields import UpstreamTls
     from proxy.config.values import Address
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"

@@ -14,21 +14,20 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from proxy.config import carrier_reading, fields, reading
 from proxy.config.jwt_fields import Jwt  # noqa: TC001 - pydantic resolves it
 from proxy.config.key_fields import Addresses, KeyFields
+from proxy.config.limit_fields import Keepalive, Limits, RouteLimits, RouteTimeouts, Timeouts
 from proxy.config.section import Section
+from proxy.config.upstream_fields import Upstream  # noqa: TC001 - pydantic resolves it
 from proxy.config.values import TcpAddress
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
-
-    from proxy.config.values import Target
 
 
 class ListenerTls(Section):
@@ -161,27 +160,16 @@ class FixedKey(KeyFields):
         return hashlib.sha256(self.secret.get_secret_value().encode()).digest()
 
 
-class Limits(Section):
-    """Limits of the whole gateway; None is no limit. `head_size` is in bytes."""
+class Metrics(Section):
+    """What is measured, and where else it is told.
 
-    total_connections: fields.Count | None = 10_000
-    unauthenticated: fields.Count | None = 100
-    head_size: fields.HeadSize = 65_536
-
-
-class Timeouts(Section):
-    """How long things may take, in seconds.
-
-    None is no limit. `handshake`, `first_message` and `close` always have one: without the first
-    two a silent client, without the last a peer that does not read would hold its socket for ever.
+    Args:
+        per_key: whether each key has series of its own.
+        listen: a further address for metrics and health alone.
     """
 
-    handshake: fields.Duration = 10.0
-    upstream_connect: fields.Duration | None = 5.0
-    upstream_handshake: fields.Duration | None = 10.0
-    first_message: fields.Duration = 5.0
-    close: fields.Duration = 5.0
-    write: fields.Duration | None = 30.0
+    per_key: bool = False
+    listen: fields.Address | None = None
 
 
 class Drain(Section):
@@ -198,89 +186,6 @@ class Drain(Section):
     timeout: fields.Duration = 25.0
 
 
-class RouteTimeouts(Section):
-    """What one route sets for itself; fields that are not set follow the top level."""
-
-    upstream_connect: fields.Duration | None = None
-    upstream_handshake: fields.Duration | None = None
-    first_message: Annotated[fields.Duration | None, BeforeValidator(reading.not_null)] = None
-    close: Annotated[fields.Duration | None, BeforeValidator(reading.not_null)] = None
-    write: fields.Duration | None = None
-
-
-class UpstreamTls(Section):
-    """How a `wss://` target is verified, and what we show it.
-
-    Args:
-        ca: PEM bundle in place of the system's.
-        certificate: ours, shown to the upstream; may hold the private key too.
-        private_key: of `certificate`.
-        verify: False accepts any certificate.
-        server_name: in place of the target's host, for SNI and verification.
-    """
-
-    ca: fields.File | None = None
-    certificate: fields.File | None = None
-    private_key: fields.File | None = None
-    verify: bool = True
-    server_name: str | None = None
-
-
-class Health(Section):
-    """How targets are asked whether they are well.
-
-    Args:
-        path: asked for with a GET that is to be answered 2xx; None opens and closes a WebSocket.
-        interval: from the begin of one check to the next, in seconds.
-        timeout: for a whole check, in seconds.
-        unhealthy_after: checks in a row that fail before a target is left alone.
-        healthy_after: checks in a row that pass before it is back.
-    """
-
-    path: fields.RequestPath | None = None
-    interval: fields.CheckInterval = 10.0
-    timeout: fields.Duration = 2.0
-    unhealthy_after: fields.Count = 3
-    healthy_after: fields.Count = 2
-
-
-class Upstream(Section):
-    """The service behind a route: a URL, or a mapping with its targets and how they are asked.
-
-    Args:
-        targets: at least one, each another.
-        balance: which of them is asked first.
-        health: None believes what connecting shows.
-        headers: set on the handshake, by name; None removes.
-        preserve_host: True sends the client's Host, False the target's authority.
-    """
-
-    targets: Annotated[tuple[fields.Target, ...], BeforeValidator(reading.target_list)]
-    balance: Literal["round_robin", "least_connections", "key_hash", "address_hash"] = "round_robin"
-    health: Health | None = None
-    tls: UpstreamTls = UpstreamTls()
-    headers: Annotated[fields.UpstreamHeaders, fields.NullAsNothing] = Field(default={}, repr=False)
-    preserve_host: bool = True
-
-    @property
-    def target(self) -> Target:
-        """The first target, which stands for all where one is shown."""
-        return self.targets[0]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        return reading.upstream(value)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /
-    ) -> JsonSchemaValue:
-        return reading.upstream_schema(
-            super().__get_pydantic_json_schema__(core_schema, handler), handler
-        )
-
-
 class Route(Section):
     """A path, and the service behind it.
 
@@ -289,6 +194,9 @@ class Route(Section):
         origins: None for any; `same`; or exact origins in lower case without default port.
         carriers: None for the top level's.
         subprotocols: what the gateway may select itself, where it waits for a first message.
+        close_codes: in place of the gateway's own, by close reason.
+        limits: beside the top level's; the strictest holds.
+        timeouts, keepalive, max_lifetime: in place of the top level's, where set.
     """
 
     name: fields.Name
@@ -305,9 +213,13 @@ class Route(Section):
     compression: Annotated[Literal["passthrough", "off"], BeforeValidator(reading.false_as_off)] = (
         "passthrough"
     )
-    http: Annotated[Literal["refuse"], BeforeValidator(reading.http)] = "refuse"
+    http: Literal["refuse", "passthrough"] = "refuse"
     subprotocols: Annotated[fields.Subprotocols, fields.NullAsEmpty] = ()
+    close_codes: Annotated[fields.CloseCodes, fields.NullAsNothing] = Field(default={})
+    limits: Annotated[RouteLimits, fields.NullAsNothing] = RouteLimits()
     timeouts: RouteTimeouts | None = None
+    keepalive: Keepalive | None = None
+    max_lifetime: fields.Duration | None = None
 
 
 class Config(Section):
@@ -324,9 +236,11 @@ class Config(Section):
     client_address_header: fields.ClientAddressHeader = "X-Forwarded-For"
     proxy_protocol: bool = False
     health_path: fields.RequestPath | None = None
+    workers: Annotated[Literal[1], BeforeValidator(reading.workers)] = 1
     store: fields.Store = Field(default="sqlite:wskeeper.db", validate_default=True)
     store_grace: fields.Delay = 60.0
     log: Log = Log()
+    metrics: Annotated[Metrics, fields.NullAsNothing] = Metrics()
     admin: Admin = Admin()
     carriers: Carriers = (Carrier(kind="header", header="X-Api-Key"),)
     keys: Annotated[tuple[FixedKey, ...], fields.NullAsEmpty] = ()
@@ -335,6 +249,8 @@ class Config(Section):
     plugins: Annotated[fields.Plugins, fields.NullAsEmpty] = ()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    keepalive: Keepalive | None = Keepalive()
+    max_lifetime: fields.Duration | None = None
     drain: Drain = Drain()
     routes: Annotated[tuple[Route, ...], fields.NullAsEmpty] = ()
 
@@ -357,11 +273,26 @@ class Config(Section):
         """The timeouts that apply on a route: its own where it sets them, else the top level's."""
         if route.timeouts is None:
             return self.timeouts
-        own: dict[str, Any] = {
-            name: getattr(route.timeouts, name) for name in route.timeouts.model_fields_set
-        }
-        return self.timeouts.model_copy(update=own)
+        return self.timeouts.model_copy(update=_set_in(route.timeouts))
+
+    def keepalive_of(self, route: Route) -> Keepalive | None:
+        """The keepalive of a route: the top level's but for what the route sets; None is off."""
+        if "keepalive" not in route.model_fields_set:
+            return self.keepalive
+        if route.keepalive is None:
+            return None
+        return (self.keepalive or Keepalive()).model_copy(update=_set_in(route.keepalive))
+
+    def max_lifetime_of(self, route: Route) -> float | None:
+        """Seconds that a session of a route may last; None is for ever."""
+        own = "max_lifetime" in route.model_fields_set
+        return route.max_lifetime if own else self.max_lifetime
 
     def carriers_of(self, route: Route) -> tuple[Carrier, ...]:
         """The carriers that a route accepts."""
         return self.carriers if route.carriers is None else route.carriers
+
+
+def _set_in(section: Section) -> dict[str, Any]:
+    """What the document says of a section, its defaults left out."""
+    return {name: getattr(section, name) for name in section.model_fields_set}

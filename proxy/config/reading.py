@@ -57,10 +57,10 @@ def addresses_schema(schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> 
     return {"anyOf": [bare, schema, {"type": "null"}]}
 
 
-def http(value: Any) -> Any:
-    """Refuses the mode of `http` that later versions have."""
-    if value == "passthrough":
-        raise not_built("http: passthrough", "write `refuse`, or remove it")
+def workers(value: Any) -> Any:
+    """Refuses the processes that later versions have."""
+    if isinstance(value, int) and value > 1:
+        raise not_built("workers", "write `1`, or run several gateways on one store")
     return value
 
 

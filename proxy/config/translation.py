@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from proxy.config import planned
 from proxy.config.faults import Finding, Several, Wrong
 
 if TYPE_CHECKING:
@@ -38,6 +37,13 @@ _MAPPING = ("is not a mapping", "write its fields indented below it, or remove t
 _NUMBER = ("is not a whole number", "write it in digits, without quotes")
 _TOO_LARGE = ("is too large", "write a smaller number, or `null` for no limit")
 _BOOLEAN = ("is neither true nor false", "write `true` or `false`")
+# Limits of the whole gateway, and why none is one of a key.
+NOT_OF_A_KEY = {
+    "auth_failures_per_minute": "is counted per client address, whatever key is shown",
+    "total_connections": "counts the connections of all keys together",
+    "unauthenticated": "counts sockets whose key is not known yet",
+    "head_size": "holds before the key is known",
+}
 _TEXTS = {
     "model_type": _MAPPING,
     "dict_type": _MAPPING,
@@ -112,15 +118,14 @@ def _written(where: Where, data: Any) -> tuple[Where, object]:
 def _unknown_field(where: Where, model: type[BaseModel], within: Where) -> Finding:
     *parents, name = where
     name = str(name)
-    if planned.is_planned((*within, *where)):
-        wrong = planned.not_built(name)
-        return Finding(where, wrong.problem, wrong.mend)
     if name == "handshake" and "timeouts" in parents:
         return Finding(
             where,
             "cannot be set for one route",
             "set it at the top level: it runs out before the route is known",
         )
+    if name in NOT_OF_A_KEY and (*within, *where)[0] == "keys" and parents[-1:] == ["limits"]:
+        return Finding(where, NOT_OF_A_KEY[name], "set it under `limits:` at the top level")
     known = _fields_at(tuple(parents), model)
     near = difflib.get_close_matches(name.lower(), known, n=1)
     if near:

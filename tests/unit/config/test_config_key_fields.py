@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.config.key_fields import FieldsInvalid, KeyFields, read_key_fields
+from proxy.config.key_fields import FieldsInvalid, KeyFields, KeyLimitFields, read_key_fields
+from proxy.config.limit_fields import Limits, MessageSize
+from proxy.config.translation import NOT_OF_A_KEY
 
 CANARY = "CANARY-0123456789-0123456789"
 
@@ -110,10 +112,76 @@ def test_every_fault_is_told_at_once_with_its_place() -> None:
     assert all(problem and mend for _, problem, mend in found)
 
 
-def test_a_limit_of_a_later_version_is_refused_as_such() -> None:
-    [(path, problem, _)] = faults({"limits": {"message_size": 5}}, partial=True)
-    assert path == "limits.message_size"
-    assert "is not built in this version" in problem
+def test_every_limit_is_taken() -> None:
+    given = {
+        "connections": 5,
+        "connections_per_address": 4,
+        "connections_per_subject": 3,
+        "handshakes_per_second": 0.5,
+        "message_size": {"client_to_upstream": "64KiB", "upstream_to_client": 1000},
+        "messages_per_second": 10,
+        "bytes_per_second": "1MiB",
+        "on_exceed": "close",
+    }
+    limits = read_key_fields({"limits": given}, partial=True).limits
+    assert limits.model_fields_set == set(KeyLimitFields.model_fields) == set(given)
+    size = {"client_to_upstream": 65_536, "upstream_to_client": 1000}
+    expected = {**given, "message_size": size, "bytes_per_second": 1_048_576}
+    assert limits.model_dump() == expected
+
+
+def test_a_bare_size_is_the_clients() -> None:
+    limits = read_key_fields({"limits": {"message_size": "64KiB"}}, partial=True).limits
+    assert limits.message_size == MessageSize(client_to_upstream=65_536)
+
+
+def test_null_for_the_limits_is_null_for_each_and_an_empty_mapping_for_none() -> None:
+    names = set(KeyLimitFields.model_fields)
+    assert read_key_fields({"limits": None}, partial=True).limits.model_fields_set == names
+    assert read_key_fields({"limits": {}}, partial=True).limits.model_fields_set == set()
+
+
+@pytest.mark.parametrize("name", list(KeyLimitFields.model_fields))
+@pytest.mark.parametrize(
+    "value", [0, -1, 10**30, -(10**30), float("nan"), float("inf"), "much", "", [5], {"x": 1}]
+)
+def test_a_limit_that_is_none_is_a_fault_at_its_place(name: str, value: object) -> None:
+    [(path, problem, mend)] = faults({"limits": {name: value}}, partial=True)
+    assert path == f"limits.{name}"
+    assert problem
+    assert mend
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "path", "mend"),
+    [
+        ("connections", 0, "", "or `null` for no limit"),
+        ("connections_per_subject", 1.5, "", "in digits"),
+        ("messages_per_second", 0, "", "above 0"),
+        ("handshakes_per_second", "10", "", "such as `10` or `0.5`"),
+        ("bytes_per_second", -5, "", "as in `64KiB`"),
+        ("message_size", "64KB/s", "", "as in `64KiB`"),
+        ("message_size", {"upstream_to_client": 0}, ".upstream_to_client", "as in `64KiB`"),
+        ("message_size", {"to_client": 5}, ".to_client", "did you mean `upstream_to_client`?"),
+        ("message_size", {"x": 5}, "", "`client_to_upstream`, `upstream_to_client`"),
+        ("on_exceed", "closed", "", "did you mean `close`?"),
+        ("on_exceed", "drop", "", "write `throttle` or `close`"),
+    ],
+)
+def test_a_wrong_limit_is_told_its_mend(name: str, value: object, path: str, mend: str) -> None:
+    [fault] = faults({"limits": {name: value}}, partial=True)
+    assert fault[0] == f"limits.{name}{path}"
+    assert mend in fault[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["auth_failures_per_minute", "total_connections", "unauthenticated", "head_size"]
+)
+def test_a_limit_of_the_whole_gateway_is_told_where_it_belongs(name: str) -> None:
+    [(path, problem, mend)] = faults({"limits": {name: 5}}, partial=True)
+    assert (path, mend) == (f"limits.{name}", "set it under `limits:` at the top level")
+    assert problem == NOT_OF_A_KEY[name]
+    assert name in Limits.model_fields
 
 
 @pytest.mark.parametrize(

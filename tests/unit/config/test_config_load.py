@@ -50,11 +50,14 @@ def test_defaults_are_the_documented_ones(folder: ConfigFolder) -> None:
     assert config.store == f"sqlite:{folder.path}/wskeeper.db"
     assert config.store_grace == 60.0
     assert config.keys == ()
-    assert config.limits.model_dump() == {
+    limits = {name: value for name, value in config.limits.model_dump().items() if value}
+    assert limits == {
         "total_connections": 10_000,
         "unauthenticated": 100,
+        "auth_failures_per_minute": 30,
         "head_size": 65_536,
     }
+    assert set(route.limits.model_dump().values()) == {None}
     assert config.timeouts.model_dump() == {
         "handshake": 10.0,
         "upstream_connect": 5.0,
@@ -62,7 +65,14 @@ def test_defaults_are_the_documented_ones(folder: ConfigFolder) -> None:
         "first_message": 5.0,
         "close": 5.0,
         "write": 30.0,
+        "idle": None,
     }
+    assert config.keepalive is not None
+    assert config.keepalive.model_dump() == {"interval": 20.0, "timeout": 20.0, "strict": False}
+    assert config.keepalive_of(route) == config.keepalive
+    assert (config.max_lifetime, config.max_lifetime_of(route)) == (None, None)
+    assert route.close_codes == {}
+    assert config.metrics.model_dump() == {"per_key": False, "listen": None}
     assert config.proxy_protocol is False
     assert config.tickets.ttl == 30.0
     assert config.jwt is None
@@ -120,8 +130,23 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
             origins: [https://Example.com:443]
             addresses: [10.0.0.0/8]
             metadata: {team: red}
-        limits: {total_connections: null, unauthenticated: "7", head_size: 8KiB}
-        timeouts: {handshake: 3s, upstream_connect: null, close: 500ms, write: 1m}
+        limits:
+          total_connections: null
+          unauthenticated: "7"
+          head_size: 8KiB
+          auth_failures_per_minute: null
+          connections: 9
+          connections_per_address: 8
+          connections_per_subject: 7
+          handshakes_per_second: 0.5
+          message_size: 64KiB
+          messages_per_second: 10
+          bytes_per_second: 1MiB
+          on_exceed: close
+        timeouts: {handshake: 3s, upstream_connect: null, close: 500ms, write: 1m, idle: 1h}
+        keepalive: {interval: 5s, strict: true}
+        max_lifetime: 1d
+        metrics: {per_key: true, listen: "0.0.0.0:9100"}
         routes:
           - name: chat
             host: "*.Example.com"
@@ -137,7 +162,11 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
             addresses: {allow: [private_ranges], deny: [10.9.0.0/16]}
             compression: off
             http: refuse
-            timeouts: {first_message: 2s, close: 1s, write: null}
+            timeouts: {first_message: 2s, close: 1s, write: null, idle: null}
+            close_codes: {upstream_lost: 1013, key_unknown: 4001}
+            limits: {message_size: {upstream_to_client: 1MiB}, auth_failures_per_minute: 3}
+            keepalive: {timeout: 9}
+            max_lifetime: null
         """,
         {"TOKEN": "0123456789" * 4, "DIGEST": "cd" * 32},
     ).config
@@ -154,6 +183,21 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
     assert [carrier.kind for carrier in config.carriers] == kinds
     assert [carrier.header for carrier in config.carriers_of(route)] == ["X-Chat-Key", None]
     assert route.subprotocols == ("chat.v2", "chat.v1")
+    assert config.limits.message_size is not None
+    assert config.limits.message_size.model_dump() == {
+        "client_to_upstream": 65_536,
+        "upstream_to_client": None,
+    }
+    assert (config.limits.handshakes_per_second, config.limits.bytes_per_second) == (0.5, 1 << 20)
+    assert route.limits.message_size is not None
+    assert route.limits.message_size.upstream_to_client == 1 << 20
+    keepalive = config.keepalive_of(route)
+    assert keepalive is not None
+    assert keepalive.model_dump() == {"interval": 5.0, "timeout": 9.0, "strict": True}
+    assert (config.max_lifetime, config.max_lifetime_of(route)) == (86_400.0, None)
+    assert config.timeouts_of(route).idle is None
+    assert route.close_codes == {"upstream_lost": 1013, "key_unknown": 4001}
+    assert (config.metrics.per_key, str(config.metrics.listen)) == (True, "0.0.0.0:9100")
     assert config.proxy_protocol is True
     assert config.tickets.ttl == 60.0
     assert config.jwt is not None
@@ -187,6 +231,7 @@ def test_every_field_that_is_built_is_taken(folder: ConfigFolder) -> None:
         "first_message": 2.0,
         "close": 1.0,
         "write": None,
+        "idle": None,
     }
 
 

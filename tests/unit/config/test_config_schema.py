@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.config.limit_fields import SharedLimits
 from proxy.config.model import Config
 from proxy.config.schema import schema
 
@@ -28,7 +29,7 @@ def test_no_section_takes_unknown_fields() -> None:
     sections = [generated, *generated["$defs"].values()]
     closed = [entry for entry in sections if "properties" in entry]
     open_sections = [name for name, entry in generated["$defs"].items() if entry not in closed]
-    assert sorted(open_sections) == ["Addresses", "Carrier", "Upstream"], (
+    assert sorted(open_sections) == ["Addresses", "Carrier", "MessageSize", "Upstream"], (
         "a short form, or a mapping"
     )
     assert all(entry["additionalProperties"] is False for entry in closed)
@@ -75,6 +76,18 @@ def test_a_keys_fields_are_described_as_they_are_written() -> None:
     assert properties["expires_at"]["anyOf"][0]["type"] == ["string", "number"]
     assert properties["origins"]["anyOf"][0]["items"] == {"type": "string"}
     assert section("FixedKey")["required"] == ["name"]
+
+
+def test_a_key_has_the_limits_that_can_be_shared() -> None:
+    properties = section("KeyLimitFields")["properties"]
+    assert list(properties) == list(SharedLimits.model_fields)
+    assert properties["bytes_per_second"]["anyOf"][0]["type"] == ["string", "integer"]
+    assert properties["messages_per_second"]["anyOf"][0]["exclusiveMinimum"] == 0
+    assert properties["on_exceed"]["anyOf"][0]["enum"] == ["throttle", "close"]
+    assert all(limit["default"] is None for limit in properties.values())
+    size, both = section("MessageSize")["anyOf"]
+    assert size["type"] == ["string", "integer"]
+    assert list(both["properties"]) == ["client_to_upstream", "upstream_to_client"]
 
 
 def test_a_carrier_is_a_word_or_a_mapping() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.config.faults import Wrong
 from proxy.config.header_values import Placeholder, Template, template
-from proxy.config.model import Health
+from proxy.config.upstream_fields import Health
 from tests.unit.build import config
 
 if TYPE_CHECKING:
