@@ -9,6 +9,7 @@ The names are the public contract; add a row here before raising anything new.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -87,6 +88,16 @@ REFUSALS = _by_code(
         RefusalRow("upgrade_stripped", 426, "The Upgrade header was lost on the way here"),
         RefusalRow("unsupported_version", 426, "Only WebSocket version 13 is spoken here"),
         RefusalRow("key_connections", 429, "The key has too many connections", retry_after=5),
+        RefusalRow(
+            "address_connections", 429, "This address has too many connections", retry_after=5
+        ),
+        RefusalRow(
+            "subject_connections", 429, "The subject has too many connections", retry_after=5
+        ),
+        RefusalRow("handshake_rate", 429, "This address connects too often", retry_after=1),
+        RefusalRow(
+            "auth_failures", 429, "This address showed too many wrong credentials", retry_after=60
+        ),
         RefusalRow("head_too_large", 431, "The request head is too large"),
         RefusalRow("internal_error", 500, "The gateway failed", "error"),
         RefusalRow("upstream_unreachable", 502, "The service cannot be reached", "warning"),
@@ -126,6 +137,7 @@ class Refused(Exception):
         detail: one sentence for the client: what is wrong and the mend. Never echoes the request.
         headers: further header lines of the answer.
         cause: for the log alone; may name addresses, never a credential.
+        retry_after: seconds for Retry-After, in place of the row's.
     """
 
     def __init__(
@@ -134,14 +146,18 @@ class Refused(Exception):
         detail: str = "",
         headers: tuple[tuple[str, str], ...] = (),
         cause: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(code)
         self.row = REFUSALS.get(code) or SERVICE_REFUSALS[code]
         self.detail = detail
         self.headers = headers
         self.cause = cause
+        self.retry_after = self.row.retry_after if retry_after is None else ceil(retry_after)
         # Whose key was shown, for the log alone; set by whoever knows.
         self.key_id: str | None = None
+        # The digest of the credential that was shown and is not good; set by whoever knows.
+        self.shown: bytes | None = None
 
     @property
     def code(self) -> str:
@@ -187,6 +203,18 @@ UPSTREAM_BROKE_PROTOCOL = Ending(
     code=PROTOCOL_ERROR,
     level="warning",
 )
+CLIENT_MESSAGE_TOO_BIG = Ending(
+    "message_too_big",
+    to_client=(MESSAGE_TOO_BIG, "message_too_big"),
+    to_upstream=(GOING_AWAY, "peer_error"),
+    code=MESSAGE_TOO_BIG,
+)
+UPSTREAM_MESSAGE_TOO_BIG = Ending(
+    "message_too_big",
+    to_client=(GOING_AWAY, "peer_error"),
+    to_upstream=(MESSAGE_TOO_BIG, "message_too_big"),
+    code=MESSAGE_TOO_BIG,
+)
 UPSTREAM_LOST = _client_only(SERVICE_RESTART, "upstream_lost", "warning")
 UPSTREAM_STALLED = _client_only(SERVICE_RESTART, "upstream_stalled", "warning")
 CLIENT_STALLED = Ending(
@@ -196,8 +224,24 @@ CLIENT_STALLED = Ending(
     code=GOING_AWAY,
     level="warning",
 )
+CLIENT_TIMEOUT = Ending(
+    "client_timeout",
+    to_client=(POLICY_VIOLATION, "client_timeout"),
+    to_upstream=(GOING_AWAY, "peer_error"),
+    code=POLICY_VIOLATION,
+)
+UPSTREAM_TIMED_OUT = _client_only(SERVICE_RESTART, "upstream_timeout", "warning")
+MESSAGE_RATE = Ending(
+    "message_rate",
+    to_client=(POLICY_VIOLATION, "message_rate"),
+    to_upstream=(GOING_AWAY, "peer_error"),
+    code=POLICY_VIOLATION,
+)
+IDLE_TIMEOUT = _both(GOING_AWAY, "idle_timeout")
+MAX_LIFETIME = _both(GOING_AWAY, "max_lifetime")
 FAILED = _both(INTERNAL_ERROR, "internal_error", "error")
 TOKEN_EXPIRED = _both(UNAUTHORIZED, "token_expired")
+ROUTE_REMOVED = _both(GOING_AWAY, "route_removed")
 CLOSED_BY_ADMIN = _both(POLICY_VIOLATION, "closed_by_admin")
 
 
@@ -212,17 +256,26 @@ def closed_by_admin(code: int = POLICY_VIOLATION, reason: str = "closed_by_admin
     return Ending(CLOSED_BY_ADMIN.reason, said, said, code)
 
 
-# What ends the sessions of a key that no longer carries them, by the code of the refusal.
+# Codes of what a known key may not do, or not any more.
+KEY_OBJECTIONS = (
+    "key_revoked",
+    "key_suspended",
+    "key_expired",
+    "route_forbidden",
+    "origin_forbidden",
+    "address_forbidden",
+)
+
+# What ends sessions whose key, or the rules, no longer admit them, by the code of the refusal.
 OBJECTIONS: Mapping[str, Ending] = MappingProxyType(
     {
         code: _both(POLICY_VIOLATION, code)
         for code in (
-            "key_revoked",
-            "key_suspended",
-            "key_expired",
-            "route_forbidden",
-            "origin_forbidden",
-            "address_forbidden",
+            *KEY_OBJECTIONS,
+            "key_missing",
+            "token_invalid",
+            "ticket_invalid",
+            "plugin_refused",
         )
     }
 )
@@ -233,13 +286,23 @@ ENDINGS: Mapping[str, Ending] = MappingProxyType(
         for ending in (
             DRAINING,
             CLIENT_BROKE_PROTOCOL,
+            CLIENT_MESSAGE_TOO_BIG,
             UPSTREAM_LOST,
             UPSTREAM_STALLED,
             CLIENT_STALLED,
+            CLIENT_TIMEOUT,
+            UPSTREAM_TIMED_OUT,
+            MESSAGE_RATE,
+            IDLE_TIMEOUT,
+            MAX_LIFETIME,
             FAILED,
             CLOSED_BY_ADMIN,
             TOKEN_EXPIRED,
+            ROUTE_REMOVED,
             *OBJECTIONS.values(),
         )
     }
 )
+
+# Every reason that a Close frame of the gateway's may carry.
+CLOSE_REASONS = frozenset({*ENDINGS, *REFUSALS, UPSTREAM_REFUSED, "peer_error"})

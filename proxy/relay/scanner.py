@@ -1,16 +1,16 @@
 """Reads the frame headers of one direction as its bytes go by (RFC 6455 section 5).
 
 The scanner is fed what arrives and says what may travel on. On the fast path that is everything,
-untouched; it looks at no payload byte but those of Close frames. It holds back what cannot be
-judged yet: an incomplete frame header (at most 13 bytes) and an incomplete Close frame, so that
-nothing of an offending frame is ever forwarded.
+untouched; it looks at no payload byte but those of Close frames, and of pongs that may answer a
+ping of the gateway's. It holds back what cannot be judged yet: an incomplete frame header (at most
+13 bytes), such a Close frame or pong, so that nothing of a frame that may not travel ever does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.relay.frames import (
     FIN,
@@ -25,13 +25,18 @@ from proxy.relay.frames import (
     unmask,
 )
 
+if TYPE_CHECKING:
+    from proxy.relay.liveness import Liveness
+
 # Frames that are looked at in one go: about a millisecond. A read of 256 KiB can hold 40,000.
 MAX_FRAMES: Final = 1000
 
 _CLOSE: Final = int(Opcode.CLOSE)
+_PING: Final = int(Opcode.PING)
+_PONG: Final = int(Opcode.PONG)
 _LAST_DATA_OPCODE: Final = int(Opcode.BINARY)
 _BAD_LENGTH: Final = "a frame's length is not minimal or has its top bit set"
-_KNOWN_CONTROL: Final = frozenset({int(Opcode.CLOSE), int(Opcode.PING), int(Opcode.PONG)})
+_KNOWN_CONTROL: Final = frozenset({_CLOSE, _PING, _PONG})
 
 
 class Extensions(Enum):
@@ -81,11 +86,16 @@ class Cut:
         forward: the bytes that may travel, in place of the chunk; may be empty.
         violation: how the peer broke the protocol right behind them, in words for the log.
         later: what of the chunk was not looked at yet, to be fed again when others had their turn.
+        too_big: payload bytes of the frame that makes its message longer than it may be; they
+            come next, and are not to be fed. None when there is no such frame.
+        answered: whether the peer has answered a ping of the gateway's.
     """
 
     forward: bytes
     violation: str | None = None
     later: bytes = b""
+    too_big: int | None = None
+    answered: bool = False
 
 
 class Scanner:
@@ -95,6 +105,7 @@ class Scanner:
         masked: whether frames of this direction must be masked (those of a client).
         extensions: what the handshake agreed on.
         traffic: where frames and messages are counted.
+        max_message: wire bytes of payload that one message may have; None is no limit.
     """
 
     __slots__ = (
@@ -102,20 +113,33 @@ class Scanner:
         "_held",
         "_in_message",
         "_mask_bit",
+        "_max_message",
         "_message_size",
+        "_receiver",
+        "_sender",
         "_traffic",
         "bytes",
         "close",
         "left",
+        "max_frames",
         "messages",
     )
 
-    def __init__(self, *, masked: bool, extensions: Extensions, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        *,
+        masked: bool,
+        extensions: Extensions,
+        traffic: Traffic,
+        max_message: int | None = None,
+    ) -> None:
         # Payload bytes of the current frame that have not arrived yet; 0 at a frame boundary.
         self.left = 0
-        # Totals of this session: messages, and bytes that arrived.
+        # Totals of this session: messages, and bytes that arrived, answers to our pings left out.
         self.messages = 0
         self.bytes = 0
+        # Frames that are looked at in one go.
+        self.max_frames = MAX_FRAMES
         # The first Close frame, once it has passed whole.
         self.close: CloseSeen | None = None
         self._traffic = traffic
@@ -125,11 +149,35 @@ class Scanner:
         self._in_message = False
         # Wire bytes of the current message's earlier fragments.
         self._message_size = 0
+        self._max_message = max_message
+        # Set by watch.
+        self._sender: Liveness | None = None
+        self._receiver: Liveness | None = None
+
+    def watch(self, sender: Liveness, receiver: Liveness) -> None:
+        """Tells keepalive of pings and pongs, and keeps back the answers to its own.
+
+        Args:
+            sender: of the leg whose bytes are fed.
+            receiver: of the leg to which they travel.
+        """
+        self._sender = sender
+        self._receiver = receiver
+
+    @property
+    def in_message(self) -> bool:
+        """Whether what arrived so far ends inside a message or frame."""
+        return self._in_message or self.left > 0
 
     @property
     def truncated(self) -> bool:
         """Whether what arrived so far ends inside a frame."""
         return self.left > 0 or bool(self._held)
+
+    @property
+    def held(self) -> bytes:
+        """What arrived and cannot be judged yet; it comes before what is fed next."""
+        return self._held
 
     def feed(self, data: bytes) -> Cut | None:
         """Takes the next bytes of the stream.
@@ -153,11 +201,11 @@ class Scanner:
             size = len(data)
             self._held = b""
         mask_bit = self._mask_bit
-        frames = 0
+        frames, max_frames = 0, self.max_frames
         while position < size:
             if size - position < 2:
                 return self._hold(data, position)
-            if frames == MAX_FRAMES:
+            if frames == max_frames:
                 return self._put_off(data, position)
             frames += 1
             first = data[position]
@@ -184,14 +232,13 @@ class Scanner:
                     return self._refuse(data, position, _BAD_LENGTH)
             elif size - position < header:
                 return self._hold(data, position)
-            if opcode == _CLOSE:
-                if size - position < header + length:
-                    return self._hold(data, position)
-                rule = self._take_close(data[position : position + header + length], header)
-                if rule is not None:
-                    return self._refuse(data, position, rule)
-                as_read = False
-            self._count(first, opcode, length)
+            if opcode > _LAST_DATA_OPCODE:
+                cut = self._take_control(data, position, header, length)
+                if cut is not None:
+                    return cut
+                as_read = as_read and self.close is None
+            elif self._count(first, opcode, length):
+                return self._refuse_size(data, position, header, length)
             position += header + length
         self.left = position - size
         return None if as_read else Cut(data)
@@ -211,12 +258,24 @@ class Scanner:
         self.left = 0
         return Cut(data[:position], rule)
 
-    def _count(self, first: int, opcode: int, length: int) -> None:
+    def _refuse_size(self, data: bytes, position: int, header: int, length: int) -> Cut:
+        """Ends at a frame that is sound but too much, so that what follows it can be read."""
+        rule = f"a message is longer than {self._max_message} bytes"
+        self._in_message = not data[position] & FIN
+        self._max_message = None
+        cut = self._put_off(data, position + header)
+        cut.forward = data[:position]
+        cut.violation = rule
+        cut.too_big = length
+        return cut
+
+    def _count(self, first: int, opcode: int, length: int) -> bool:
+        """Counts a data frame, unless it makes its message too big; returns whether it does."""
+        size = self._message_size + length
+        if self._max_message is not None and size > self._max_message:
+            return True
         traffic = self._traffic
         traffic.opcodes[opcode] += 1
-        if opcode > _LAST_DATA_OPCODE:
-            return
-        size = self._message_size + length
         if first & FIN:
             self._in_message = False
             self._message_size = 0
@@ -226,6 +285,7 @@ class Scanner:
         else:
             self._in_message = True
             self._message_size = size
+        return False
 
     def _broken_rule(self, first: int, opcode: int, second: int) -> str | None:
         """The rule of RFC 6455 section 5 that a frame's first two bytes break, if any."""
@@ -254,11 +314,46 @@ class Scanner:
             )
         return None
 
-    def _take_close(self, frame: bytes, header: int) -> str | None:
-        """Reads a whole Close frame (section 5.5.1); returns the rule it breaks, if any."""
-        payload = frame[header:]
-        if self._mask_bit:
-            payload = unmask(payload, frame[2:6])
+    def _take_control(self, data: bytes, position: int, header: int, length: int) -> Cut | None:
+        """Looks at a control frame; returns None to go on behind it."""
+        opcode = data[position] & OPCODE_BITS
+        sender = self._sender
+        if opcode == _CLOSE or (
+            # Only what can be an answer to a ping of ours is kept until it is whole.
+            opcode == _PONG
+            and sender is not None
+            and sender.payload is not None
+            and length == len(sender.payload)
+        ):
+            end = position + header + length
+            if len(data) < end:
+                return self._hold(data, position)
+            payload = data[position + header : end]
+            if self._mask_bit:
+                payload = unmask(payload, data[position + 2 : position + 6])
+            if opcode == _CLOSE:
+                rule = self._take_close(payload)
+                if rule is not None:
+                    return self._refuse(data, position, rule)
+            elif sender is not None and payload == sender.payload:
+                return self._swallow(data, position, end)
+        self._traffic.opcodes[opcode] += 1
+        if opcode == _PING and self._receiver is not None:
+            self._receiver.owes = True
+        elif opcode == _PONG and sender is not None:
+            sender.owes = False
+        return None
+
+    def _swallow(self, data: bytes, position: int, end: int) -> Cut:
+        """Takes a frame out; what stands behind it is looked at in another turn."""
+        cut = self._put_off(data, end)
+        cut.forward = data[:position]
+        cut.answered = True
+        self.bytes -= end - position
+        return cut
+
+    def _take_close(self, payload: bytes) -> str | None:
+        """Reads a Close frame's payload (section 5.5.1); returns the rule it breaks, if any."""
         if len(payload) == 1:
             return "a Close frame's payload is one byte"
         code = int.from_bytes(payload[:2], "big") if payload else None

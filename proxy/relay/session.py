@@ -17,30 +17,21 @@ what is left. RFC 6455 section 7 is the theory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, TypeAlias
+from enum import Enum
+from typing import TYPE_CHECKING
 
 from proxy import errors
+from proxy.relay.commands import Abort, Close, Command, Deadline, Divert, Finish, Send, Side
 from proxy.relay.frames import close_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.relay.scanner import Cut, Scanner
 
 # How long the upstream has to close its socket after both Close frames (RFC 6455 section 7.1.1
 # wants the server to do it first) before we do, in seconds.
 LINGER = 0.5
-
-
-class Side(IntEnum):
-    """One of the two legs."""
-
-    CLIENT = 0
-    UPSTREAM = 1
-
-    @property
-    def other(self) -> Side:
-        return _OTHER[self]
 
 
 _OTHER = (Side.UPSTREAM, Side.CLIENT)
@@ -58,49 +49,6 @@ class Phase(Enum):
     ENDED = "ended"
 
 
-@dataclass(slots=True)
-class Send:
-    """Write these bytes to a leg."""
-
-    side: Side
-    data: bytes
-
-
-@dataclass(slots=True)
-class Finish:
-    """Send FIN behind what is pending; the leg stays open for reading."""
-
-    side: Side
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Flush a leg, then close it."""
-
-    side: Side
-
-
-@dataclass(slots=True)
-class Abort:
-    """Drop a leg with all that is pending."""
-
-    side: Side
-
-
-@dataclass(frozen=True, slots=True)
-class Divert:
-    """From now on bytes of both legs come to `Session.diverted`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """Call `Session.overdue` in so many seconds, in place of any earlier deadline."""
-
-    seconds: float
-
-
-Command: TypeAlias = Send | Finish | Close | Abort | Divert | Deadline
-
 # The commands of nearly every end, made once.
 _DIVERT = Divert()
 _CLOSE = (Close(Side.CLIENT), Close(Side.UPSTREAM))
@@ -115,10 +63,12 @@ class Session:
         upstream: scans what the upstream sends.
         close_timeout: seconds a peer has to answer a Close, or to read what is pending.
         mask: four unpredictable bytes for a Close of ours to the upstream.
+        close_codes: what to send in place of the gateway's codes, by close reason.
     """
 
     __slots__ = (
         "_broken",
+        "_close_codes",
         "_close_timeout",
         "_closing",
         "_eof",
@@ -126,6 +76,8 @@ class Session:
         "_heard",
         "_mask",
         "_pending_close",
+        "_skip",
+        "_skip_side",
         "_told",
         "code",
         "initiator",
@@ -136,7 +88,13 @@ class Session:
     )
 
     def __init__(
-        self, client: Scanner, upstream: Scanner, *, close_timeout: float, mask: bytes
+        self,
+        client: Scanner,
+        upstream: Scanner,
+        *,
+        close_timeout: float,
+        mask: bytes,
+        close_codes: Mapping[str, int],
     ) -> None:
         self.scanners = (client, upstream)
         self.phase = Phase.RELAYING
@@ -147,6 +105,7 @@ class Session:
         # In words for the log, when a peer broke the protocol.
         self.violation: str | None = None
         self._close_timeout = close_timeout
+        self._close_codes = close_codes
         self._mask = mask
         # Per side, as bits: FIN or loss seen; its Close frame acted on; Finish commanded; Close or
         # Abort commanded; a Close of ours sent; stream no longer understood.
@@ -156,6 +115,9 @@ class Session:
         self._closing = 0
         self._told = 0
         self._broken = 0
+        # Whose message was too big, and how much of its last frame is still to come.
+        self._skip_side: Side | None = None
+        self._skip = 0
         # The Close frame that waits for a frame boundary towards a side.
         self._pending_close: dict[Side, bytes] | None = None
 
@@ -171,7 +133,15 @@ class Session:
         if seen is not None:
             self._heard |= bit
             self._note(_NAMES[side], seen.code, seen.reason)
-        if cut.violation is not None:
+        if cut.too_big is not None:
+            self.violation = cut.violation
+            self._skip_side, self._skip = side, cut.too_big
+            commands += self.end(
+                errors.CLIENT_MESSAGE_TOO_BIG
+                if side is Side.CLIENT
+                else errors.UPSTREAM_MESSAGE_TOO_BIG
+            )
+        elif cut.violation is not None:
             self.violation = cut.violation
             self._broken |= bit
             commands += self.end(
@@ -200,7 +170,7 @@ class Session:
             return self._close_both()
         if side is Side.UPSTREAM and scanner.close is None:
             lost = errors.UPSTREAM_LOST
-            self._note("gateway", lost.code, lost.reason)
+            self._note_ours(lost)
             if scanner.left:
                 return self._close_both()
             told = self._tell(Side.CLIENT, lost.code, lost.reason)
@@ -245,7 +215,7 @@ class Session:
         if self.phase is not Phase.RELAYING:
             return []
         self.phase = Phase.ENDING
-        self._note("gateway", ending.code, ending.reason)
+        self._note_ours(ending)
         commands: list[Command] = [_DIVERT]
         for side, told in zip(_SIDES, (ending.to_client, ending.to_upstream), strict=True):
             if told is None:
@@ -260,12 +230,7 @@ class Session:
             return []
         scanner = self.scanners[side]
         rest = scanner.left
-        if not self._broken & (1 << side):
-            cut = scanner.feed(data)
-            while cut is not None and cut.later:
-                cut = scanner.feed(cut.later)
-            if cut is not None and cut.violation is not None:
-                self._broken |= 1 << side
+        self._read_on(side, data)
         commands: list[Command] = []
         pending = self._pending_close
         if pending is not None and _OTHER[side] in pending:
@@ -293,12 +258,30 @@ class Session:
         """Whether all is said and the upstream has `LINGER` to hang up first."""
         return self.phase is Phase.CLOSED and self._closing != _BOTH
 
+    def _read_on(self, side: Side, data: bytes) -> None:
+        """Looks at what is dropped, for the peer's answer to a Close of ours."""
+        if side is self._skip_side:
+            dropped = min(self._skip, len(data))
+            self._skip -= dropped
+            data = data[dropped:]
+        while data and not self._broken & (1 << side):
+            cut = self.scanners[side].feed(data)
+            if cut is None:
+                return
+            if cut.violation is not None:
+                self._broken |= 1 << side
+            data = cut.later
+
     def _note(self, initiator: str, code: int | None, reason: str) -> None:
         """Keeps how the end began; whatever follows is a consequence."""
         if self.initiator is None:
             self.initiator = initiator
             self.code = code
             self.reason = reason
+
+    def _note_ours(self, ending: errors.Ending) -> None:
+        code = self._close_codes.get(ending.reason, ending.code)
+        self._note("gateway", code, ending.reason)
 
     def _close_passed(self, side: Side) -> list[Command]:
         answered = self.scanners[_OTHER[side]].close is not None or self._told & (1 << side)
@@ -318,7 +301,8 @@ class Session:
             return []  # Its answer to the first is awaited.
         if source.close is not None or self._finished & bit:
             return self._close(side)
-        frame = close_frame(code, reason, mask=self._mask if side is Side.UPSTREAM else None)
+        mask = self._mask if side is Side.UPSTREAM else None
+        frame = close_frame(self._close_codes.get(reason, code), reason, mask=mask)
         if not source.left:
             return self._send_close(side, frame)
         if self._eof & (1 << _OTHER[side]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from proxy.relay.session import Side
+from proxy.relay.commands import Side
 from proxy.stores.store import Usage
 
 if TYPE_CHECKING:

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 from proxy.relay.scanner import Cut
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.relay.commands import Side
+    from proxy.relay.liveness import Liveness
     from proxy.relay.scanner import Scanner
-    from proxy.relay.session import Side
     from proxy.sessions.live import LiveSession
+
+    Feed = Callable[[bytes], Cut | None]
 
 # Bytes that may wait for a slow reader before its peer is no longer read, and when it is read
 # again: what asyncio and uvloop set for TCP by themselves.
@@ -30,7 +35,7 @@ class Leg(asyncio.Protocol):
     """One socket of a session."""
 
     __slots__ = (
-        "_later",
+        "_feed",
         "_peer_write",
         "_scan",
         "_session",
@@ -38,6 +43,8 @@ class Leg(asyncio.Protocol):
         "accepted",
         "accepted_at",
         "gone",
+        "later",
+        "liveness",
         "paused_at",
         "receiver",
         "transport",
@@ -48,14 +55,18 @@ class Leg(asyncio.Protocol):
     def __init__(self, session: LiveSession, side: Side, scanner: Scanner) -> None:
         self._session = session
         self._side = side
-        self._scan = scanner.feed
+        self._feed: Feed = scanner.feed
+        # What hears of each chunk: `_feed`, or `_wait` while others have their turn.
+        self._scan: Feed = self._feed
         self._peer_write = _nowhere
         # The part of the last read that waits for its turn.
-        self._later = b""
+        self.later = b""
         # Who hears of what arrives: this leg, or the `DivertedLeg` in its place.
         self.receiver: asyncio.Protocol = self
         # Set by connection_lost.
         self.gone = False
+        # Whether anybody is there; None where nobody is pinged.
+        self.liveness: Liveness | None = None
         # When its reading was paused for a slow peer; None while it is read.
         self.paused_at: float | None = None
         # Kept by the sweeper: bytes the kernel had accepted when it last looked, and since when.
@@ -79,6 +90,12 @@ class Leg(asyncio.Protocol):
         del self.transport, self.receiver
         self._peer_write = _nowhere
 
+    def feed_by(self, feed: Feed) -> None:
+        """Shows each chunk to `feed` from now on, which has the scanner's answer."""
+        if self._scan == self._feed:
+            self._scan = feed
+        self._feed = feed
+
     @property
     def session(self) -> LiveSession:
         return self._session
@@ -87,22 +104,17 @@ class Leg(asyncio.Protocol):
     def side(self) -> Side:
         return self._side
 
-    @property
-    def rests(self) -> bool:
-        """Whether its reading is paused for the sake of other sessions."""
-        return bool(self._later)
-
     def data_received(self, data: bytes) -> None:
         cut = self._scan(data)
         if cut is None:
             self._peer_write(data)
         else:
-            self._session.apply(self._session.state.cut(self._side, cut))
+            self._session.cut(self._side, cut)
             if cut.later:
                 self._rest(cut.later)
 
     def eof_received(self) -> bool:
-        if self._later:
+        if self.later:
             self._catch_up()
         peer = self._session.legs[self._side.other].transport
         if not (self.transport.can_write_eof() and peer.can_write_eof()):
@@ -111,42 +123,46 @@ class Leg(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None and self._later:
+        if exc is None and self.later:
             self._catch_up()
-        self._later = b""
+        self.later = b""
         self._session.lost(self._side, exc)
 
     # Turns -------------------------------------------------------------------------------------
 
     def _rest(self, later: bytes) -> None:
         """Lets other sessions have their turn before the rest of a read is looked at."""
-        self._later = later
+        self._put_by(later)
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _put_by(self, later: bytes) -> None:
+        """Keeps the rest of a read, and whatever follows, for later."""
+        self.later = later
         self._scan = self._wait
         self._hold_back()
-        asyncio.get_running_loop().call_soon(self._go_on)
 
     def _wait(self, data: bytes) -> Cut:
         """Keeps what arrives while others have their turn."""
-        self._later += data
+        self.later += data
         self._hold_back()
         return Cut(b"")
 
     def _hold_back(self) -> None:
         """Stops reading; a TLS leg only when much waits, for it loses what it holds at its end."""
-        if self.transport.can_write_eof() or len(self._later) > MAX_WAITING:
+        if self.transport.can_write_eof() or len(self.later) > MAX_WAITING:
             self.transport.pause_reading()
 
     def take_later(self) -> bytes:
         """What waits for its turn, which has come."""
-        later, self._later = self._later, b""
-        self._scan = self._session.state.scanners[self._side].feed
+        later, self.later = self.later, b""
+        self._scan = self._feed
         return later
 
     def _go_on(self) -> None:
-        if not self._later or self.gone:
+        if not self.later or self.gone:
             return
         self.receiver.data_received(self.take_later())
-        if not self._later and self.paused_at is None:
+        if not self.later and self.paused_at is None:
             self.transport.resume_reading()
 
     def _catch_up(self) -> None:
@@ -157,8 +173,8 @@ class Leg(asyncio.Protocol):
             if self.receiver is not self:
                 session.apply(session.state.diverted(self._side, later))
                 return
-            cut = self._scan(later)
-            session.apply(session.state.cut(self._side, cut or Cut(later)))
+            cut = session.state.scanners[self._side].feed(later)
+            session.cut(self._side, cut or Cut(later))
             later = b"" if cut is None else cut.later
 
     # Back-pressure -----------------------------------------------------------------------------
@@ -175,7 +191,7 @@ class Leg(asyncio.Protocol):
         if peer.paused_at is not None:
             self._session.paused(peer.side, peer.paused_at)
             peer.paused_at = None
-            if not (peer.gone or peer.rests):
+            if not (peer.gone or peer.later):
                 peer.transport.resume_reading()
 
 
@@ -189,7 +205,7 @@ class DivertedLeg(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         leg, session = self._leg, self._leg.session
-        if leg.rests:
+        if leg.later:
             data = leg.take_later() + data
         session.apply(session.state.diverted(leg.side, data))
 

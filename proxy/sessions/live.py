@@ -6,17 +6,12 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import ENDINGS, FAILED
 from proxy.handshake.client import text_of
-from proxy.relay.session import (
-    Close,
-    Command,
-    Deadline,
-    Divert,
-    Finish,
-    Send,
-    Session,
-    Side,
-)
+from proxy.relay.commands import Close, Command, Deadline, Divert, Finish, Send, Side
+from proxy.relay.liveness import IdleClock, Liveness, lifetime_of
+from proxy.relay.session import Session
 from proxy.sessions.leg import DivertedLeg, Leg
+from proxy.sessions.metered_leg import MeteredLeg
+from proxy.sessions.sockets import give_up_after
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,10 +21,13 @@ if TYPE_CHECKING:
     from proxy.errors import Ending
     from proxy.handshake.client import Address
     from proxy.keys.principal import Principal
+    from proxy.limits.limit import Limit
     from proxy.logs import Logger
-    from proxy.relay.scanner import Scanner
+    from proxy.relay.liveness import Keepalive
+    from proxy.relay.scanner import Cut, Scanner
     from proxy.sessions.ledger import Settled
     from proxy.sessions.registry import Registry
+    from proxy.sessions.rules import SessionLimits, SessionRules
 
 
 class LiveSession:
@@ -40,13 +38,17 @@ class LiveSession:
         route: name of its route.
         principal: who opened it.
         origin: the page it was opened from, lower case; None when there was none.
+        same_origin: whether that page was of the host that was asked.
         address: of the client.
         holders: who has a place taken for it.
         upstream: the target, for the log.
         scanners: of what the client and the upstream send.
-        close_timeout: seconds, see `Session`.
+        rules: of its route.
+        limits: of its route and its key.
         mask: four unpredictable bytes, see `Session`.
-        write_timeout: seconds a leg may accept nothing while data is pending; None is no limit.
+        chance: a random number, at least 0 and below 1, by which its lifetime varies.
+        user_agent: what the client calls itself; None when it does not.
+        subprotocol: that the upstream chose; None when it chose none.
     """
 
     __slots__ = (
@@ -56,18 +58,24 @@ class LiveSession:
         "_loop",
         "_registry",
         "address",
+        "ends_at",
         "holders",
         "id",
+        "idle",
         "legs",
+        "limits",
         "opened_at",
         "origin",
         "principal",
         "route",
+        "rules",
+        "same_origin",
         "settled",
         "state",
+        "subprotocol",
         "until",
         "upstream",
-        "write_timeout",
+        "user_agent",
     )
 
     def __init__(
@@ -77,13 +85,17 @@ class LiveSession:
         route: str,
         principal: Principal,
         origin: bytes | None,
+        same_origin: bool,
         address: Address,
         holders: tuple[Hashable, ...],
         upstream: str,
         scanners: tuple[Scanner, Scanner],
-        close_timeout: float,
+        rules: SessionRules,
+        limits: SessionLimits,
         mask: bytes,
-        write_timeout: float | None,
+        chance: float,
+        user_agent: bytes | None = None,
+        subprotocol: bytes | None = None,
         registry: Registry,
         deadlines: Deadlines,
         log: Logger,
@@ -93,20 +105,37 @@ class LiveSession:
         self.route = route
         self.principal = principal
         self.origin = origin
+        self.same_origin = same_origin
         self.address = address
         self.holders = holders
         self.upstream = upstream
-        self.write_timeout = write_timeout
-        self.state = Session(*scanners, close_timeout=close_timeout, mask=mask)
+        self.user_agent = user_agent
+        self.subprotocol = subprotocol
+        self.rules = rules
+        self.limits = limits
+        self.state = Session(
+            *scanners,
+            close_timeout=rules.close_timeout,
+            mask=mask,
+            close_codes=rules.close_codes,
+        )
+        client_leg = MeteredLeg if limits.rates else Leg
         self.legs: tuple[Leg, ...] = (
-            Leg(self, Side.CLIENT, scanners[0]),
+            client_leg(self, Side.CLIENT, scanners[0]),
             Leg(self, Side.UPSTREAM, scanners[1]),
         )
         self._registry = registry
         self._log = log
         self._loop = loop
-        # On the loop's clock.
-        self.opened_at = loop.time()
+        # On the loop's clock, as `ends_at`; None where it may last for ever.
+        self.opened_at = now = loop.time()
+        self.ends_at: float | None = None
+        if rules.max_lifetime is not None:
+            self.ends_at = now + lifetime_of(rules.max_lifetime, chance)
+        # None where it may be idle for ever.
+        self.idle = None if rules.idle_timeout is None else IdleClock(rules.idle_timeout, now)
+        if rules.keepalive is not None:
+            self._watch(rules.keepalive, now)
         # When its credential ends, in seconds since the epoch; None for never.
         self.until = principal.until
         # What of it is in the ledger of usage; None while nothing is.
@@ -122,8 +151,21 @@ class LiveSession:
         first, second = self.legs
         first.begin(client, upstream)
         second.begin(upstream, client)
+        patience = self.rules.user_timeout
+        if patience is not None:
+            give_up_after(client, patience)
+            give_up_after(upstream, patience)
         self._registry.add(self)
         self._log.info("connection_opened", **self._described())
+
+    def _watch(self, keepalive: Keepalive, now: float) -> None:
+        """Has both scanners tell whether anybody is there."""
+        client, upstream = (Liveness(keepalive, now) for _ in self.legs)
+        self.legs[Side.CLIENT].liveness = client
+        self.legs[Side.UPSTREAM].liveness = upstream
+        first, second = self.state.scanners
+        first.watch(client, upstream)
+        second.watch(upstream, client)
 
     def end(self, ending: Ending) -> None:
         """Ends the session for a reason of the gateway's."""
@@ -196,7 +238,40 @@ class LiveSession:
 
     def paused(self, side: Side, since: float) -> None:
         """Reading from `side` was paused since then and goes on now."""
-        self._registry.totals[self.route].backpressure[side] += self._loop.time() - since
+        seconds = self._loop.time() - since
+        self._registry.totals[self.route].backpressure[side] += seconds
+        liveness = self.legs[side].liveness
+        if liveness is not None:
+            liveness.stood_still(seconds)
+
+    def cut(self, side: Side, cut: Cut) -> None:
+        """The scanner of `side` wants the last chunk treated as `cut` says."""
+        if cut.answered:
+            self._answered(side)
+        elif cut.too_big is not None:
+            limit = self.limits.message_sizes[side]
+            assert limit is not None
+            self.note_limit(limit)
+        self.apply(self.state.cut(side, cut))
+
+    def _answered(self, side: Side) -> None:
+        """A leg has answered a ping of ours."""
+        liveness = self.legs[side].liveness
+        assert liveness is not None
+        seconds = liveness.answered(self._loop.time())
+        if seconds is not None:
+            self._registry.ping_rtt[side].observe(seconds)
+
+    def note_limit(self, limit: Limit) -> None:
+        """The session met a limit."""
+        self._registry.limited[self.route, limit.name] += 1
+        self._log.warning(
+            "limited",
+            **self._described(),
+            limit=limit.name,
+            value=limit.value,
+            set_in=limit.set_in,
+        )
 
     def apply(self, commands: Sequence[Command]) -> None:
         """Carries out what the session decided."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from proxy.sessions.key_totals import KeyTotals
 from proxy.sessions.occupancy import Occupancy
-from proxy.sessions.totals import RouteTotals
+from proxy.sessions.totals import PING_BUCKETS, Histogram, RouteTotals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from proxy.errors import Ending
     from proxy.sessions.closing import Closing
@@ -29,8 +30,15 @@ class Registry:
         self._sessions: dict[str, LiveSession] = {}
         self._closing = closing
         self._ledger = ledger
+        # Hears of each session that has ended; None where nobody asks.
+        self.on_end: Callable[[LiveSession], None] | None = None
         self.occupancy = Occupancy()
         self.totals: defaultdict[str, RouteTotals] = defaultdict(RouteTotals)
+        self.key_totals = KeyTotals()
+        # How often a limit was met, by (route, limit).
+        self.limited: Counter[tuple[str, str]] = Counter()
+        # Round trips of the gateway's own pings: to clients, to upstreams.
+        self.ping_rtt = (Histogram(PING_BUCKETS), Histogram(PING_BUCKETS))
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -68,6 +76,9 @@ class Registry:
         self.occupancy.release(session.holders)
         self._ledger.settle(session)
         self.totals[session.route].take_over(session, duration)
+        if self.on_end is not None:
+            self.on_end(session)
+        self.key_totals.take_over(session)
 
     def end(self, sessions: Iterable[LiveSession], ending: Ending) -> int:
         """Ends sessions in good order, however many; returns how many."""

@@ -1,19 +1,19 @@
-"""Ends the sessions that a key no longer carries, whatever became of the key."""
+"""Ends what a key no longer carries, or new rules do not admit: sessions, ordinary requests."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from proxy.errors import OBJECTIONS
+from proxy.errors import OBJECTIONS, ROUTE_REMOVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
+    from proxy.errors import Ending
     from proxy.handshake.client import Address
     from proxy.keys.principal import Principal
     from proxy.sessions.live import LiveSession
-    from proxy.sessions.registry import Registry
 
 
 class Judge(Protocol):
@@ -26,51 +26,84 @@ class Judge(Protocol):
         *,
         route: str,
         origin: bytes | None,
+        same_origin: bool,
         address: Address,
     ) -> str | None:
-        """A code of the table of refusals; None while there is nothing against it."""
+        """`route_removed` or a code of the table of refusals; None while there is nothing."""
+
+
+class Admitted(Protocol):
+    """Whoever was let in, and may not be welcome any more: a session, an ordinary request."""
+
+    principal: Principal
+    route: str
+    origin: bytes | None
+    same_origin: bool
+    address: Address
+
+
+_T = TypeVar("_T", bound=Admitted)
+
+
+class Live(Protocol[_T]):
+    """All of one kind that have been let in."""
+
+    def __iter__(self) -> Iterator[_T]:
+        """Those there are now."""
+
+    def end(self, those: Iterable[_T], ending: Ending, /) -> int:
+        """Ends some; returns how many."""
 
 
 class Revocation:
-    """Judges live sessions again when their keys have changed.
+    """Judges who was let in again when their keys, or the rules, have changed.
 
     Args:
         registry: of live sessions.
-        judge: the one that admitted them.
-        binding: whether a route, by its name, refuses anybody at all.
+        judge: knows keys and rules as they are now.
         wall: seconds since the epoch.
+        exchanges: the ordinary requests under way.
     """
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Live[LiveSession],
         judge: Judge,
-        binding: Callable[[str], bool],
         wall: Callable[[], float],
+        exchanges: Live[Any] | None = None,
     ) -> None:
-        self._registry = registry
+        self._live: tuple[Live[Any], ...] = (registry,)
+        if exchanges is not None:
+            self._live += (exchanges,)
         self._judge = judge
-        self._binding = binding
         self._wall = wall
 
     def reconsider(self, key_ids: Collection[str]) -> int:
-        """Ends the sessions of these keys that would not be admitted now; returns how many."""
+        """Ends those of these keys that would not be admitted now; returns how many."""
+        return sum(
+            self._judged(live, (each for each in live if each.principal.key_id in key_ids))
+            for live in self._live
+        )
+
+    def reconsider_all(self) -> int:
+        """Ends all that would not be admitted now; returns how many."""
+        return sum(self._judged(live, live) for live in self._live)
+
+    def _judged(self, live: Live[_T], admitted: Iterable[_T]) -> int:
         now = self._wall()
-        ending: defaultdict[str, list[LiveSession]] = defaultdict(list)
-        for session in self._registry:
-            key_id = session.principal.key_id
-            if key_id is None or key_id not in key_ids or not self._binding(session.route):
-                continue
+        ending: defaultdict[str, list[_T]] = defaultdict(list)
+        for each in admitted:
             objection = self._judge.objection(
-                session.principal,
+                each.principal,
                 now,
-                route=session.route,
-                origin=session.origin,
-                address=session.address,
+                route=each.route,
+                origin=each.origin,
+                same_origin=each.same_origin,
+                address=each.address,
             )
             if objection is not None:
-                ending[objection].append(session)
+                ending[objection].append(each)
         return sum(
-            self._registry.end(sessions, OBJECTIONS[objection])
-            for objection, sessions in ending.items()
+            live.end(ended, OBJECTIONS.get(objection, ROUTE_REMOVED))
+            for objection, ended in ending.items()
         )

@@ -4,41 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import CLIENT_STALLED, TOKEN_EXPIRED, UPSTREAM_STALLED
-from proxy.relay.session import Side
+from proxy.errors import (
+    CLIENT_STALLED,
+    CLIENT_TIMEOUT,
+    IDLE_TIMEOUT,
+    MAX_LIFETIME,
+    TOKEN_EXPIRED,
+    UPSTREAM_STALLED,
+    UPSTREAM_TIMED_OUT,
+)
+from proxy.relay.commands import Side
+from proxy.relay.liveness import PING_SIZE, Verdict
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from proxy.errors import Ending
+    from proxy.relay.liveness import Liveness
     from proxy.sessions.leg import Leg
     from proxy.sessions.live import LiveSession
     from proxy.sessions.registry import Registry
 
-# Seconds between two looks: the accuracy of the write deadline.
+# Seconds between two looks: the accuracy of every deadline that is kept here.
 INTERVAL: Final = 1.0
 
 _STALLED: Final = {Side.CLIENT: CLIENT_STALLED, Side.UPSTREAM: UPSTREAM_STALLED}
+_SILENT: Final = {Side.CLIENT: CLIENT_TIMEOUT, Side.UPSTREAM: UPSTREAM_TIMED_OUT}
 
 
 class Sweeper:
-    """Ends sessions whose credential is past its end, or one of whose legs has stalled.
+    """Ends sessions that are past their end, idle, or have a leg that stalled or fell silent.
 
     Args:
         registry: of live sessions.
         wall: seconds since the epoch.
+        noise: makes so many unpredictable bytes.
     """
 
     def __init__(
-        self, registry: Registry, wall: Callable[[], float], loop: asyncio.AbstractEventLoop
+        self,
+        registry: Registry,
+        *,
+        wall: Callable[[], float],
+        noise: Callable[[int], bytes],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._registry = registry
         self._wall = wall
+        self._noise = noise
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         # Seconds by which the last look came late: how long the loop was busy.
         self.lag = 0.0
         self._due = 0.0
+        self._sweeps = 0
 
     def start(self) -> None:
         self._schedule()
@@ -65,24 +85,67 @@ class Sweeper:
             now: seconds on the loop's clock.
         """
         wall = self._wall()
+        self._sweeps += 1
         for session in self._registry:
-            if session.until is not None and session.until <= wall:
-                session.end(TOKEN_EXPIRED)
+            ending = self._ending_of(session, now, wall)
+            if ending is not None:
+                session.end(ending)
+
+    def _ending_of(self, session: LiveSession, now: float, wall: float) -> Ending | None:
+        """Why a session is to end now, if it is."""
+        if session.until is not None and session.until <= wall:
+            return TOKEN_EXPIRED
+        if session.ends_at is not None and session.ends_at <= now:
+            return MAX_LIFETIME
+        if self._sweeps % session.rules.look_every:
+            return None
+        state = session.state
+        if session.idle is not None and session.idle.look(now, state.scanners):
+            return IDLE_TIMEOUT
+        write_timeout = session.rules.write_timeout
+        for leg, scanner in zip(session.legs, state.scanners, strict=False):  # None once it ended.
+            if leg.gone:
                 continue
-            if session.write_timeout is None:
-                continue
-            for leg in session.legs:
-                if not leg.gone and _stalled_for(session, leg, now) >= session.write_timeout:
-                    session.end(_STALLED[leg.side])
-                    break
+            pending = leg.transport.get_write_buffer_size()
+            if not pending:
+                leg.accepted = -1
+            elif write_timeout is not None and _stalled_for(session, leg, pending, now) >= (
+                write_timeout
+            ):
+                return _STALLED[leg.side]
+            liveness = leg.liveness
+            if (
+                liveness is not None
+                # While we do not read it, nothing can be heard of it.
+                and leg.paused_at is None
+                and not leg.later
+                and liveness.look(now, scanner.bytes)
+                and state.initiator is None
+                and self._is_silent(session, leg, liveness, pending, now)
+            ):
+                return _SILENT[leg.side]
+        return None
+
+    def _is_silent(
+        self, session: LiveSession, leg: Leg, liveness: Liveness, pending: int, now: float
+    ) -> bool:
+        """Pings a leg that is due for it; returns whether it has been silent for too long."""
+        transport = leg.transport
+        if transport.is_closing():
+            return False
+        # A frame of the other side's may be under way to it.
+        may_send = not session.state.scanners[leg.side.other].left
+        verdict = liveness.decide(now, pending=pending, may_send=may_send)
+        if verdict is Verdict.PING:
+            mask = self._noise(4) if leg.side is Side.UPSTREAM else None
+            transport.write(liveness.ping(now, payload=self._noise(PING_SIZE), mask=mask))
+            pending = transport.get_write_buffer_size()
+            verdict = liveness.decide(now, pending=pending, may_send=may_send)
+        return verdict is Verdict.DEAD
 
 
-def _stalled_for(session: LiveSession, leg: Leg, now: float) -> float:
+def _stalled_for(session: LiveSession, leg: Leg, pending: int, now: float) -> float:
     """Seconds for which the leg has accepted no byte although some are pending."""
-    pending = leg.transport.get_write_buffer_size()
-    if not pending:
-        leg.accepted = -1
-        return 0.0
     # All that its peer sent was written to it; what is not pending has left.
     accepted = session.state.scanners[leg.side.other].bytes - pending
     if accepted != leg.accepted:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CONNECTION_BUCKETS: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 HANDSHAKE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Histogram:
@@ -52,6 +53,7 @@ class RouteTotals:
         "connect_duration",
         "connection_duration",
         "handshake_duration",
+        "http_outcomes",
         "messages",
         "outcomes",
         "traffic",
@@ -67,6 +69,8 @@ class RouteTotals:
         # By (initiator, code label).
         self.closes: Counter[tuple[str, str]] = Counter()
         self.outcomes: Counter[str] = Counter()
+        # Of ordinary requests.
+        self.http_outcomes: Counter[str] = Counter()
         self.handshake_duration = Histogram(HANDSHAKE_BUCKETS)
         self.connect_duration = Histogram(HANDSHAKE_BUCKETS)
         self.connection_duration = Histogram(CONNECTION_BUCKETS)

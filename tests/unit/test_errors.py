@@ -39,7 +39,13 @@ STATUS = {
     408: {"head_timeout", "first_message_timeout"},
     414: {"target_too_long"},
     426: {"upgrade_required", "upgrade_stripped", "unsupported_version"},
-    429: {"key_connections"},
+    429: {
+        "key_connections",
+        "address_connections",
+        "subject_connections",
+        "handshake_rate",
+        "auth_failures",
+    },
     431: {"head_too_large"},
     500: {"internal_error"},
     502: {"upstream_unreachable", "upstream_invalid"},
@@ -48,11 +54,19 @@ STATUS = {
 }
 # … and close codes behind it (section 5).
 CLOSE_CODES = {
-    1001: {"draining", "peer_error", "client_stalled"},
+    1001: {
+        "draining",
+        "route_removed",
+        "max_lifetime",
+        "idle_timeout",
+        "peer_error",
+        "client_stalled",
+    },
     1002: {"protocol_error"},
-    1008: {"closed_by_admin", *OBJECTIONS},
+    1008: {"closed_by_admin", "client_timeout", "message_rate", *OBJECTIONS},
+    1009: {"message_too_big"},
     1011: {"internal_error"},
-    1012: {"upstream_lost", "upstream_stalled"},
+    1012: {"upstream_lost", "upstream_stalled", "upstream_timeout"},
     3000: {"token_expired"},
 }
 # What the gateway's own HTTP services refuse besides, by status.
@@ -180,12 +194,18 @@ def test_every_ending_is_found_by_its_reason() -> None:
     assert set(ENDINGS) == {ending.reason for ending in endings().values()}
 
 
-def test_offender_is_told_1002_and_the_innocent_1001() -> None:
+def test_offender_is_told_why_and_the_innocent_1001() -> None:
     for ending, offender, innocent in (
         (errors.CLIENT_BROKE_PROTOCOL, "to_client", "to_upstream"),
         (errors.UPSTREAM_BROKE_PROTOCOL, "to_upstream", "to_client"),
     ):
         assert getattr(ending, offender) == (1002, "protocol_error")
+        assert getattr(ending, innocent) == (1001, "peer_error")
+    for ending, offender, innocent in (
+        (errors.CLIENT_MESSAGE_TOO_BIG, "to_client", "to_upstream"),
+        (errors.UPSTREAM_MESSAGE_TOO_BIG, "to_upstream", "to_client"),
+    ):
+        assert getattr(ending, offender) == (1009, "message_too_big")
         assert getattr(ending, innocent) == (1001, "peer_error")
 
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.relay.commands import Abort, Close, Command, Deadline, Divert, Finish, Send, Side
 from proxy.relay.scanner import Extensions, Scanner, Traffic
-from proxy.relay.session import (
-    Abort,
-    Close,
-    Command,
-    Deadline,
-    Divert,
-    Finish,
-    Phase,
-    Send,
-    Session,
-    Side,
-)
+from proxy.relay.session import Phase, Session
 from tests.harness import frames
 
 if TYPE_CHECKING:
@@ -34,6 +24,7 @@ OURS = {
     "upstream_stalled",
     "client_stalled",
     "internal_error",
+    "message_too_big",
 }
 
 
@@ -154,12 +145,18 @@ def _whole_frames(stream: bytes) -> bool:
 class Rig:
     """A session, its peers, and the rules that hold whatever happens."""
 
-    def __init__(self, extensions: Extensions = Extensions.NONE) -> None:
+    def __init__(
+        self, extensions: Extensions = Extensions.NONE, *, max_message: int | None = None
+    ) -> None:
         scanners = (
-            Scanner(masked=masked, extensions=extensions, traffic=Traffic())
+            Scanner(
+                masked=masked, extensions=extensions, traffic=Traffic(), max_message=max_message
+            )
             for masked in (True, False)
         )
-        self.session = Session(*scanners, close_timeout=CLOSE_TIMEOUT, mask=b"\x1f\x2e\x3d\x4c")
+        self.session = Session(
+            *scanners, close_timeout=CLOSE_TIMEOUT, mask=b"\x1f\x2e\x3d\x4c", close_codes={}
+        )
         self.client = Peer(self, Side.CLIENT)
         self.upstream = Peer(self, Side.UPSTREAM)
         self.peers = (self.client, self.upstream)

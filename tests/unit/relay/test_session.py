@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.relay.session import LINGER, Phase, Side
+from proxy.relay.commands import Side
+from proxy.relay.session import LINGER, Phase
 from tests.harness import frames
 from tests.unit.relay.rig import CLOSE_TIMEOUT, Rig, both_are_gone
 

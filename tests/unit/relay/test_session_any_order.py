@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy import errors
+from proxy.relay.commands import Side
 from proxy.relay.scanner import Extensions
-from proxy.relay.session import Phase, Side
+from proxy.relay.session import Phase
 from tests.harness import frames
 from tests.unit.relay.rig import Rig
 
@@ -32,7 +33,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rig = Rig(Extensions.DEFLATE)
+        self.rig = Rig(Extensions.DEFLATE, max_message=400)
         # What each peer has prepared and not sent yet, and whether a message is open in it.
         self.prepared = [b"", b""]
         self.open_message = [False, False]

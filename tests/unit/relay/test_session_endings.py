@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from proxy import errors
+from proxy.relay.commands import Side
 from proxy.relay.scanner import MAX_FRAMES
-from proxy.relay.session import LINGER, Side
+from proxy.relay.session import LINGER
 from tests.harness import frames
 from tests.unit.relay.rig import BREACH, CLOSE_TIMEOUT, Rig, both_are_gone
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from proxy.deadlines import Deadlines
 from proxy.keys.key import Key, Secret, digest_of
 from proxy.keys.principal import Principal, holder_of
+from proxy.relay.commands import Side
 from proxy.relay.scanner import Extensions, Scanner
-from proxy.relay.session import Side
 from proxy.sessions.closing import Closing
 from proxy.sessions.ledger import Ledger
 from proxy.sessions.live import LiveSession
 from proxy.sessions.registry import Registry
+from proxy.sessions.rules import UNLIMITED, SessionLimits, SessionRules
 from tests.harness import frames
 from tests.unit.loop import FakeLoop, FakeTransport
 
@@ -27,6 +29,16 @@ WALL = 1_700_000_000.0
 
 DIGEST = digest_of(b"the secret")
 LEGACY = holder_of(Key("legacy-id", "legacy", (Secret(DIGEST),)), DIGEST)
+
+
+RULES = SessionRules(
+    close_timeout=CLOSE_TIMEOUT,
+    write_timeout=30.0,
+    idle_timeout=None,
+    max_lifetime=None,
+    keepalive=None,
+    close_codes={},
+)
 
 
 class Log:
@@ -65,7 +77,8 @@ class House:
         route: str = "chat",
         origin: bytes | None = None,
         address: str = "192.0.2.7",
-        write_timeout: float | None = 30.0,
+        limits: SessionLimits = UNLIMITED,
+        **rules: Any,
     ) -> LiveSession:
         """A session that has not begun; the places it holds are taken."""
         totals = self.registry.totals[route]
@@ -76,16 +89,27 @@ class House:
             route=route,
             principal=principal,
             origin=origin,
+            same_origin=False,
             address=ip_address(address),
             holders=holders,
             upstream="ws://up:1",
             scanners=(
-                Scanner(masked=True, extensions=Extensions.NONE, traffic=totals.traffic[0]),
-                Scanner(masked=False, extensions=Extensions.NONE, traffic=totals.traffic[1]),
+                *(
+                    Scanner(
+                        masked=masked,
+                        extensions=Extensions.NONE,
+                        traffic=traffic,
+                        max_message=None if limit is None else int(limit.value),
+                    )
+                    for masked, traffic, limit in zip(
+                        (True, False), totals.traffic, limits.message_sizes, strict=True
+                    )
+                ),
             ),
-            close_timeout=CLOSE_TIMEOUT,
+            rules=replace(RULES, **rules),
+            limits=limits,
             mask=bytes(4),  # so that what is said stays readable
-            write_timeout=write_timeout,
+            chance=0.5,
             registry=self.registry,
             deadlines=self.deadlines,
             log=self.log,

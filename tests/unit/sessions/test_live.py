@@ -7,8 +7,9 @@ import gc
 import pytest
 
 from proxy import errors
+from proxy.relay.commands import Side
 from proxy.relay.scanner import Extensions, Scanner
-from proxy.relay.session import LINGER, Side
+from proxy.relay.session import LINGER
 from proxy.sessions.leg import WRITE_HIGH, WRITE_LOW, Leg
 from proxy.sessions.live import LiveSession
 from tests.harness import frames

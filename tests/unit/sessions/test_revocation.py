@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,13 +25,20 @@ OTHER = Key("two", "name of two", (Secret(b"other digest"),))
 
 
 class Judge:
-    """Judges by the key as the ring has it now, as the authenticator does."""
+    """Judges by the key as the ring has it now, and by what it was told of sessions' addresses."""
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
+        # Objections by address; they come first.
+        self.objections: dict[str, str] = {}
 
-    def objection(self, principal: Principal, now: float, **session: Any) -> str | None:
-        assert principal.key is not None
+    def objection(
+        self, principal: Principal, now: float, *, same_origin: bool, **session: Any
+    ) -> str | None:
+        del same_origin
+        told = self.objections.get(str(session["address"]))
+        if told is not None or principal.key is None:
+            return told
         key = self._ring.get(principal.key.id)
         if key is None:
             return "key_revoked"
@@ -44,12 +52,8 @@ class Rig:
         self.house = House()
         self.ring = KeyRing()
         self.ring.replace_stored([KEY, OTHER])
-        self.revocation = Revocation(
-            self.house.registry,
-            Judge(self.ring),
-            {"chat", "echo"}.__contains__,
-            self.house.wall,
-        )
+        self.judge = Judge(self.ring)
+        self.revocation = Revocation(self.house.registry, self.judge, self.house.wall)
 
     def session(self, key: Key | None = KEY, *, digest: bytes | None = None, **how: Any) -> Scene:
         who = NOBODY if key is None else holder_of(key, digest or key.secrets[0].digest)
@@ -95,8 +99,37 @@ def test_session_ends_for_the_reason_that_a_handshake_would_be_refused_for(
     assert (line["initiator"], line["code"], line["reason"]) == ("gateway", 1008, code)
 
 
+# What new rules may have against a session besides.
+RULES = {"key_missing", "token_invalid", "ticket_invalid", "plugin_refused"}
+
+
 def test_every_objection_is_tried() -> None:
-    assert set(CHANGES) == set(OBJECTIONS)
+    assert set(CHANGES) | RULES == set(OBJECTIONS)
+
+
+@pytest.mark.parametrize("code", sorted(RULES))
+def test_session_that_new_rules_do_not_admit_is_told_which(rig: Rig, code: str) -> None:
+    hit, spared = rig.session(None), rig.session(None, address="192.0.2.8")
+    rig.judge.objections["192.0.2.7"] = code
+    assert rig.revocation.reconsider_all() == 1
+    assert hit.client.written == close(code)
+    assert spared.told() == (b"", b"")
+
+
+def test_session_of_a_route_that_is_gone_is_told_to_go_away(rig: Rig) -> None:
+    hit = rig.session()
+    rig.judge.objections["192.0.2.7"] = "route_removed"
+    assert rig.revocation.reconsider_all() == 1
+    away = frames.close_payload(1001, "route_removed")
+    assert hit.client.written == frames.frame(frames.CLOSE, away)
+
+
+def test_new_rules_are_asked_about_keys_too(rig: Rig) -> None:
+    hit, spared = rig.session(), rig.session(OTHER)
+    rig.ring.put("one", None)
+    assert rig.revocation.reconsider_all() == 1
+    assert hit.client.written == close("key_revoked")
+    assert spared.told() == (b"", b"")
 
 
 def test_sessions_of_a_deleted_key_end_as_revoked(rig: Rig) -> None:
@@ -150,12 +183,6 @@ def test_rotated_secret_carries_its_sessions_until_the_overlap_ends(rig: Rig) ->
     assert new.client.written == b""
 
 
-def test_route_that_refuses_nobody_loses_nobody(rig: Rig) -> None:
-    spared = [rig.session(route="report_only"), rig.session(None, route="none")]
-    assert rig.change(None) == 0
-    assert [scene.told() for scene in spared] == [(b"", b"")] * 2
-
-
 def test_session_of_nobody_is_nobodys_to_end(rig: Rig) -> None:
     rig.session(None)
     assert rig.change(None) == 0
@@ -181,3 +208,39 @@ def test_thousands_end_a_slice_at_a_time(rig: Rig) -> None:
     rig.change(None)
     rig.house.loop.turn()
     assert all(scene.client.written == close("key_revoked") for scene in scenes)
+
+
+class Exchanges:
+    """Ordinary requests, and how they were ended."""
+
+    def __init__(self, *admitted: Any) -> None:
+        self._admitted = admitted
+        self.ended: list[tuple[Any, str]] = []
+
+    def __iter__(self) -> Any:
+        return iter(self._admitted)
+
+    def end(self, those: Any, ending: Any, /) -> int:
+        self.ended += [(each, ending.reason) for each in those]
+        return len(those)
+
+
+def test_ordinary_requests_are_judged_like_sessions(rig: Rig) -> None:
+    def exchange(key: Key) -> Any:
+        return SimpleNamespace(
+            principal=holder_of(key, key.secrets[0].digest),
+            route="chat",
+            origin=None,
+            same_origin=False,
+            address=ip_address("192.0.2.7"),
+        )
+
+    hit, spared = exchange(KEY), exchange(OTHER)
+    exchanges = Exchanges(hit, spared)
+    house = rig.house
+    rig.revocation = Revocation(house.registry, rig.judge, house.wall, exchanges)
+    session = rig.session()
+    assert rig.change(replace(KEY, revoked_at=WALL)) == 2
+    assert exchanges.ended == [(hit, "key_revoked")]
+    assert session.client.written == close("key_revoked")
+    assert rig.revocation.reconsider_all() == 2  # Both are still there.

@@ -19,7 +19,7 @@ from tests.unit.sessions.scene import (
 )
 
 if TYPE_CHECKING:
-    from proxy.relay.session import Side
+    from proxy.relay.commands import Side
 
 # The registry and the sweep ------------------------------------------------------------------
 
@@ -28,6 +28,12 @@ def test_all_sessions_can_be_ended(scene: Scene) -> None:
     scene.registry.end_all(errors.DRAINING)
     assert b"draining" in scene.client.written
     assert b"draining" in scene.upstream.written
+
+
+def sweeper_of(scene: Scene) -> Sweeper:
+    return Sweeper(
+        scene.registry, wall=scene.house.wall, noise=lambda size: bytes(size), loop=scene.loop
+    )
 
 
 def sweep(scene: Scene, seconds: int, sweeper: Sweeper) -> None:
@@ -43,17 +49,17 @@ def sweep(scene: Scene, seconds: int, sweeper: Sweeper) -> None:
 def test_leg_that_accepts_nothing_is_aborted(
     scene: Scene, stalled: Side, told: tuple[Side, bytes]
 ) -> None:
-    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
+    sweeper = sweeper_of(scene)
     scene.transports[stalled].pending = 1000
     sweep(scene, 30, sweeper)
     assert not scene.transports[stalled].aborted
-    sweep(scene, 1, sweeper)  # The first look began to count.
+    sweep(scene, 3, sweeper)  # The first look began to count; there is one every 3 s.
     assert scene.transports[stalled].aborted
     assert told[1] in scene.transports[told[0]].written
 
 
 def test_leg_that_accepts_something_lives(scene: Scene) -> None:
-    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
+    sweeper = sweeper_of(scene)
     scene.client.pending = 1000
     for _ in range(10):
         sweep(scene, 20, sweeper)
@@ -62,7 +68,7 @@ def test_leg_that_accepts_something_lives(scene: Scene) -> None:
 
 
 def test_leg_with_nothing_pending_lives(scene: Scene) -> None:
-    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
+    sweeper = sweeper_of(scene)
     sweep(scene, 100, sweeper)
     scene.client.pending = 10
     sweep(scene, 20, sweeper)
@@ -76,20 +82,20 @@ def test_leg_with_nothing_pending_lives(scene: Scene) -> None:
 def test_write_deadline_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make(monkeypatch, write_timeout=None)
     scene.client.pending = 1000
-    sweep(scene, 100, Sweeper(scene.registry, scene.house.wall, scene.loop))
+    sweep(scene, 100, sweeper_of(scene))
     assert not scene.client.aborted
 
 
 def test_leg_that_is_gone_is_not_asked(scene: Scene) -> None:
     scene.lost(CLIENT)
     scene.client.pending = 1000
-    sweep(scene, 100, Sweeper(scene.registry, scene.house.wall, scene.loop))
+    sweep(scene, 100, sweeper_of(scene))
     assert b"client_stalled" not in scene.upstream.written
 
 
 def test_sweeper_looks_every_second_and_knows_how_late_it_is(scene: Scene) -> None:
     looks: list[float] = []
-    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
+    sweeper = sweeper_of(scene)
     sweeper.sweep = looks.append
     sweeper.start()
     scene.loop.advance(3 * INTERVAL)
@@ -107,7 +113,7 @@ def test_sweeper_looks_every_second_and_knows_how_late_it_is(scene: Scene) -> No
 def test_session_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
     who = bearer_of("jwt", "ada", {}, until=WALL + 10)
     scene = make(monkeypatch, principal=who, write_timeout=None)
-    sweeper = Sweeper(scene.registry, scene.house.wall, scene.loop)
+    sweeper = sweeper_of(scene)
     sweep(scene, 9, sweeper)
     assert scene.told() == (b"", b"")
     sweep(scene, 1, sweeper)

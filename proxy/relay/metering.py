@@ -1,0 +1,126 @@
+"""How fast a client may send: what a scanner is fed is no more than its rates allow.
+
+Only the legs of sessions with such a limit are metered; the others know nothing of it. Frames
+travel whole or in pieces as always: a piece that may not pass yet waits, as behind a slow reader.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.relay.scanner import MAX_FRAMES, Cut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.limits.buckets import TokenBucket
+    from proxy.relay.scanner import Scanner
+
+    Feed = Callable[[bytes], Cut | None]
+
+
+# The smallest frame of a client: two bytes and a mask (RFC 6455 section 5.2).
+_SMALLEST_FRAME: Final = 6
+
+# Of what a bucket holds, the part that may pass before it is asked again: whoever stays far below
+# a limit hardly pays for it. What passes meanwhile is taken out late, and none is forgotten.
+_ROOM: Final = 16
+
+
+class Metering:
+    """The rates of one direction of one session.
+
+    Args:
+        scanner: of the direction.
+        messages: buckets that each message takes a token from: the session's own, and one that
+            all sessions of its key share.
+        bytes: such buckets for bytes.
+        clock: seconds, as on the loop's clock.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_clock",
+        "_feed",
+        "_messages",
+        "_passed_bytes",
+        "_passed_messages",
+        "_room",
+        "_scanner",
+    )
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        *,
+        messages: Sequence[TokenBucket],
+        bytes: Sequence[TokenBucket],
+        clock: Callable[[], float],
+    ) -> None:
+        self._scanner = scanner
+        self._feed: Feed = scanner.feed
+        self._messages = tuple(messages)
+        self._bytes = tuple(bytes)
+        self._clock = clock
+        # Of what has passed, the part that was taken out of the buckets.
+        self._passed_messages = scanner.messages
+        self._passed_bytes = scanner.bytes
+        # Bytes that may pass before the buckets are asked again.
+        self._room = 0
+
+    def feed_by(self, feed: Feed) -> None:
+        """Shows what passes to `feed`, which has the scanner's answer."""
+        self._feed = feed
+
+    def feed(self, data: bytes) -> Cut | None:
+        """As `Scanner.feed`, as far as the rates allow; the rest comes back as `later`.
+
+        Args:
+            data: as read, at least one byte.
+        """
+        room = self._room - len(data)
+        if room >= 0:
+            self._room = room
+            return self._feed(data)
+        return self._feed_measured(data)
+
+    def _feed_measured(self, data: bytes) -> Cut | None:
+        now = self._clock()
+        self._settle(now)
+        frames = min((bucket.whole(now) for bucket in self._messages), default=MAX_FRAMES)
+        size = min((bucket.whole(now) for bucket in self._bytes), default=len(data))
+        if not (frames and size):
+            return Cut(b"", later=data)
+        piece, rest = data[:size], data[size:]
+        # A frame ends at most one message.
+        self._scanner.max_frames = min(frames, MAX_FRAMES)
+        cut = self._feed(piece)
+        self._scanner.max_frames = MAX_FRAMES
+        self._settle(now)
+        rooms = [bucket.whole(now) // _ROOM * _SMALLEST_FRAME for bucket in self._messages]
+        self._room = min(rooms + [bucket.whole(now) // _ROOM for bucket in self._bytes])
+        if rest:
+            if cut is None:
+                cut = Cut(piece)
+            cut.later += rest
+        return cut
+
+    def _settle(self, now: float) -> None:
+        """Takes out of the buckets what has passed."""
+        scanner = self._scanner
+        messages, self._passed_messages = (
+            scanner.messages - self._passed_messages,
+            scanner.messages,
+        )
+        passed, self._passed_bytes = scanner.bytes - self._passed_bytes, scanner.bytes
+        for bucket in self._messages:
+            bucket.spend(now, messages)
+        for bucket in self._bytes:
+            bucket.spend(now, passed)
+
+    def wait(self, now: float) -> float:
+        """Seconds for which the client is not to be read; 0 when something may pass.
+
+        While it is not 0, what `feed` left for later is what exceeds the limit.
+        """
+        return max(bucket.wait(now) for bucket in (*self._messages, *self._bytes))
