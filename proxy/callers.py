@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from proxy.config.jwt_fields import Jwt
     from proxy.config.model import Config, Route
+    from proxy.gateway.limiter import Limiter
     from proxy.gateway.plain import Service
     from proxy.identity.sources import Source
     from proxy.keys.ring import KeyRing
@@ -50,6 +51,8 @@ class Callers:
         ring: of all keys.
         ticket: makes the text of a ticket that nobody can guess.
         wall: seconds since the epoch.
+        before: of the configuration in force; its issuer's keys are taken over where `jwt` is the
+            same, so that no reload needs the issuer to answer.
 
     Raises:
         CannotLoad: a plugin cannot be used.
@@ -66,12 +69,18 @@ class Callers:
         wall: Callable[[], float],
         log: Logger,
         loop: asyncio.AbstractEventLoop,
+        before: Callers | None = None,
     ) -> None:
         self.wall = wall
         self.keys = KeyVerifier(ring, keeper)
         self.tickets = TicketOffice(keeper, ring, self.keys, secret=ticket, wall=wall)
-        self._jwks: JwksKeeper | None = None
-        tokens = None if config.jwt is None else self._tokens(config.jwt, wall, log, loop)
+        self.jwt = config.jwt
+        self.jwks: JwksKeeper | None = None
+        self.tokens: JwtVerifier | None = None
+        if before is not None and before.jwt == config.jwt:
+            self.tokens, self.jwks = before.tokens, before.jwks
+        elif config.jwt is not None:
+            self.tokens = self._verifier(config.jwt, wall, log, loop)
         plugins = (
             PluginDesk([(name, load_plugin(name)) for name in config.plugins], log)
             if config.plugins
@@ -80,7 +89,7 @@ class Callers:
         self.authenticator = Authenticator(
             {route.name: ways_of(config.carriers_of(route)) for route in config.routes},
             self.keys,
-            tokens=tokens,
+            tokens=self.tokens,
             tickets=self.tickets,
             plugins=plugins,
         )
@@ -88,22 +97,22 @@ class Callers:
         self.buyers = Authenticator(
             {route.name: _buying(config, route) for route in config.routes},
             self.keys,
-            tokens=tokens,
+            tokens=self.tokens,
             tickets=self.tickets,
             plugins=plugins,
         )
 
     def start(self) -> None:
         """Begins to fetch what has to be fetched."""
-        if self._jwks is not None:
-            self._jwks.start()
+        if self.jwks is not None:
+            self.jwks.start()
 
-    async def close(self) -> None:
-        """Stops fetching."""
-        if self._jwks is not None:
-            await self._jwks.close()
+    async def close(self, *, after: Callers | None = None) -> None:
+        """Stops fetching, but for what those of a new configuration have taken over."""
+        if self.jwks is not None and (after is None or after.jwks is not self.jwks):
+            await self.jwks.close()
 
-    def _tokens(
+    def _verifier(
         self,
         jwt: Jwt,
         wall: Callable[[], float],
@@ -114,8 +123,8 @@ class Callers:
         if jwt.secret is not None:
             secret = jwt.secret.get_secret_value().encode()
             return JwtVerifier(rules, KeySet.of_secret(secret, jwt.algorithms), wall)
-        self._jwks = JwksKeeper(_source(jwt), rules.algorithms, timers=loop, log=log)
-        return JwtVerifier(rules, self._jwks, wall)
+        self.jwks = JwksKeeper(_source(jwt), rules.algorithms, timers=loop, log=log)
+        return JwtVerifier(rules, self.jwks, wall)
 
 
 def _source(jwt: Jwt) -> Source:
@@ -135,12 +144,40 @@ def _buying(config: Config, route: Route) -> Ways:
     return ways_of(unique)
 
 
+def unvouched(before: Config, after: Config) -> frozenset[str]:
+    """The ways in, as `Principal.auth` has them, that a new configuration takes its trust from.
+
+    What a token or a plugin said is not kept, so whoever came by one is judged by whether it
+    would be asked today, and would be understood as it was.
+    """
+    tokens = before.jwt is not None and not _trusts_as(before.jwt, after.jwt)
+    plugins = not set(before.plugins) <= set(after.plugins)
+    ways = {"jwt": tokens, "plugin": plugins, "ticket": tokens or plugins}
+    return frozenset(way for way, lost in ways.items() if lost)
+
+
+def _trusts_as(before: Jwt, after: Jwt | None) -> bool:
+    """Whether all tokens that were accepted still are, as far as the configuration tells."""
+    if after is None:
+        return False
+    source = ("jwks_url", "jwks_file", "secret", "routes_claim")
+    return (
+        after.issuer in {before.issuer, None}
+        and set(before.audience) <= set(after.audience)
+        and set(before.algorithms) <= set(after.algorithms)
+        and all(getattr(before, field) == getattr(after, field) for field in source)
+    )
+
+
 def client_services(
     config: Config,
     routes: RouteTable,
     callers: Callers,
     registry: Registry,
+    *,
+    limiter: Limiter,
     new_id: Callable[[], str],
+    clock: Callable[[], float],
     log: Logger,
 ) -> dict[bytes, Service]:
     """What clients may ask for over plain HTTP, by path; where no ticket or token is, nothing."""
@@ -160,8 +197,10 @@ def client_services(
         secure=config.tls is not None,
         trusted_proxies=config.trusted_proxies,
         address_header=config.client_address_header.lower().encode("ascii"),
+        limiter=limiter,
         new_id=new_id,
         wall=callers.wall,
+        clock=clock,
         log=log,
     )
     services: dict[bytes, Service] = {RENEW_PATH: RenewalService(shared, registry)}

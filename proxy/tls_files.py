@@ -14,10 +14,11 @@ from proxy.listeners import certificate_end, server_context
 from proxy.upstream.tls import client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from proxy.config.model import ListenerTls, UpstreamTls
+    from proxy.config.model import ListenerTls
+    from proxy.config.upstream_fields import UpstreamTls
     from proxy.logs import Logger
 
 # Seconds between two looks; the contract's.
@@ -123,15 +124,17 @@ class TlsFiles:
         Raises:
             OSError, ValueError: a file cannot be used.
         """
+        return self._watch(self._listened(name, tls))
+
+    @staticmethod
+    def _listened(name: str, tls: ListenerTls) -> _Watched:
         client_ca = tls.client_ca if isinstance(tls, PublicTls) else None
-        return self._watch(
-            _Watched(
-                {"listener": name},
-                _named(tls.certificate, tls.private_key, client_ca),
-                partial(server_context, tls),
-                tls.certificate,
-                _Replaceable(ssl.PROTOCOL_TLS_SERVER),
-            )
+        return _Watched(
+            {"listener": name},
+            _named(tls.certificate, tls.private_key, client_ca),
+            partial(server_context, tls),
+            tls.certificate,
+            _Replaceable(ssl.PROTOCOL_TLS_SERVER),
         )
 
     def upstream(self, route: str, tls: UpstreamTls) -> ssl.SSLContext:
@@ -153,6 +156,30 @@ class TlsFiles:
             )
         )
 
+    def other_listener(self, name: str, tls: ListenerTls) -> Callable[[], None]:
+        """Reads other files for a listener's context; returns what puts them into force.
+
+        Raises:
+            OSError, ValueError: a file cannot be used.
+        """
+        [watched] = [one for one in self._watched if one.use == {"listener": name}]
+        other = self._listened(name, tls)
+        loaded = other.load()
+
+        def take() -> None:
+            watched.files, watched.make, watched.told = other.files, other.make, other.told
+            self._take(watched, loaded)
+
+        return take
+
+    def forget_upstreams_but(self, contexts: Collection[ssl.SSLContext]) -> None:
+        """Looks no more after the files of other upstreams than these."""
+        self._watched = [
+            watched
+            for watched in self._watched
+            if "listener" in watched.use or any(watched.context is kept for kept in contexts)
+        ]
+
     def start(self) -> None:
         """Begins to look at the files now and then."""
         self._task = self._loop.create_task(self._keep_looking(), name="watch TLS files")
@@ -166,7 +193,10 @@ class TlsFiles:
     async def look(self) -> None:
         """Takes what is new; files that cannot be used change nothing, and are told once."""
         for watched in self._watched:
+            looked_with = watched.make
             found = await asyncio.to_thread(watched.look)
+            if watched.make is not looked_with:
+                continue  # A reload has named other files meanwhile, and read them.
             if isinstance(found, _Loaded):
                 self._take(watched, found)
                 self._log.info("tls_reloaded", **watched.use)

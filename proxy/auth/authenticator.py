@@ -9,6 +9,7 @@ from proxy.auth.jwk import UnknownKey
 from proxy.auth.question import NotAtOnce
 from proxy.auth.stripping import Stripping
 from proxy.errors import Refused
+from proxy.keys.key import digest_of
 from proxy.keys.principal import Principal, bearer_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from proxy.auth.ways import Ways
     from proxy.relay.first_message_rule import FirstMessageRule
 
+_TICKET_UNUSED = "A ticket opens a WebSocket alone, and was not used up; send a key instead."
+_MISSING_HTTP = "Send your key with every request, in a way that WWW-Authenticate names."
 _MISSING = "Send your key on this upgrade request, in the way WWW-Authenticate names."
 
 
@@ -122,7 +125,7 @@ class Authenticator:
         try:
             return self.verify(self._found(question), question)
         except Refused as refused:
-            raise self._challenged(refused, question) from None
+            raise self.challenged(refused, question.route) from None
 
     async def authenticate_slowly(self, question: Question) -> Principal:
         """Checks what `authenticate` cannot check at once.
@@ -133,7 +136,7 @@ class Authenticator:
         try:
             return await self.verify_slowly(self._found(question), question)
         except Refused as refused:
-            raise self._challenged(refused, question) from None
+            raise self.challenged(refused, question.route) from None
 
     def verify(self, found: Found | None, question: Question) -> Principal:
         """Checks one credential, wherever it was found, or that none is needed.
@@ -142,12 +145,20 @@ class Authenticator:
             Refused: without a challenge.
             NotAtOnce: `verify_slowly` is to be asked.
         """
+        try:
+            return self._verify(found, question)
+        except Refused as refused:
+            raise _showing(refused, found) from None
+
+    def _verify(self, found: Found | None, question: Question) -> Principal:
         if found is None:
             if self._plugins is None:
-                raise Refused("key_missing", _MISSING)
+                raise _missing(question)
             raise NotAtOnce
         credential = found.credential
         if found.kind == "ticket":
+            if question.ordinary:
+                raise Refused("ticket_invalid", _TICKET_UNUSED)
             raise NotAtOnce
         if self._tokens is not None and self._tokens.is_ours(credential):
             try:
@@ -164,6 +175,12 @@ class Authenticator:
         Raises:
             Refused: without a challenge.
         """
+        try:
+            return await self._verify_slowly(found, question)
+        except Refused as refused:
+            raise _showing(refused, found) from None
+
+    async def _verify_slowly(self, found: Found | None, question: Question) -> Principal:
         credential = None if found is None else found.credential
         if found is not None and found.kind == "ticket":
             return await self._tickets.redeem(found.credential, question)
@@ -175,7 +192,7 @@ class Authenticator:
             if principal is not None:
                 return principal
         if credential is None:
-            raise Refused("key_missing", _MISSING)
+            raise _missing(question)
         return self._keys.verify(credential, question)
 
     def check_again(self, principal: Principal, question: Question) -> None:
@@ -187,7 +204,13 @@ class Authenticator:
         try:
             self._keys.check_again(principal, question)
         except Refused as refused:
-            raise self._challenged(refused, question) from None
+            raise self.challenged(refused, question.route) from None
+
+    def challenged(self, refused: Refused, route: str) -> Refused:
+        """A refusal, with the ways into a route where it is for want of the right credential."""
+        if refused.row.status == 401 and not refused.headers:
+            refused.headers = self._challenges.get(route, ())
+        return refused
 
     def _found(self, question: Question) -> Found | None:
         """The one credential of a request; None when it carries none."""
@@ -202,11 +225,17 @@ class Authenticator:
             credential = found
         return credential
 
-    def _challenged(self, refused: Refused, question: Question) -> Refused:
-        """The refusal, with the ways in where it is for want of the right credential."""
-        if refused.row.status == 401 and not refused.headers:
-            refused.headers = self._challenges.get(question.route, ())
-        return refused
+
+
+def _showing(refused: Refused, found: Found | None) -> Refused:
+    """The refusal, with a mark of the credential that was not good enough."""
+    if found is not None:
+        refused.shown = digest_of(found.credential)
+    return refused
+
+
+def _missing(question: Question) -> Refused:
+    return Refused("key_missing", _MISSING_HTTP if question.ordinary else _MISSING)
 
 
 def _admitted(claims: Claims, question: Question) -> Principal:

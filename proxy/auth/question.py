@@ -20,6 +20,7 @@ class Question(NamedTuple):
         origin: the page's, lower case; None when there is none.
         address: of the client.
         now: seconds since the epoch.
+        ordinary: whether it is no handshake but an ordinary HTTP request.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Question(NamedTuple):
     origin: bytes | None
     address: IpAddress
     now: float
+    ordinary: bool = False
 
 
 class NotAtOnce(Exception):

@@ -6,16 +6,20 @@ import asyncio
 import gc
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy import logs
 from proxy.app import Gateway
+from proxy.events import EventRing
 from proxy.notify import notify
+from proxy.tracing.switch import tracing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.admin.try_page.page import TryPage
+    from proxy.config.load import Loaded
     from proxy.config.model import Config
 
 # Containers made between two rounds of the youngest generation.
@@ -36,13 +40,18 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def run(
-    config: Config, *, started: Callable[[Gateway], None], try_page: TryPage | None = None
+    config: Config,
+    *,
+    started: Callable[[Gateway], None],
+    reread: Callable[[], Loaded] | None = None,
+    try_page: TryPage | None = None,
 ) -> None:
-    """Runs a gateway: the first signal drains it, the second ends it at once.
+    """Runs a gateway: the first signal to stop drains it, the second ends it at once.
 
     Args:
         config: valid.
         started: is told when the gateway listens.
+        reread: reads the configuration again, for a reload; None where there is no file.
         try_page: what the demo shows on the admin listener; else None.
 
     Raises:
@@ -51,20 +60,39 @@ async def run(
         OSError: a TLS file cannot be used.
     """
     loop = asyncio.get_running_loop()
-    log = logs.logger(level=config.log.level, form=config.log.format, later=loop.call_later)
+    events = EventRing(time.time)
+    log = logs.logger(
+        level=config.log.level, form=config.log.format, later=loop.call_later, heard=events.note
+    )
     logs.bridge_libraries(log)
     loop.set_exception_handler(lambda _, context: _unhandled(log, context))
     asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, asked.put_nowait, number)
-    loop.add_signal_handler(signal.SIGHUP, _refuse_reload, log)
+    # A reload that is asked for during the start comes behind it.
+    reload = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     # All that is made until the start is over will stay; see _settle.
     gc.disable()
-    gateway = Gateway(config, log, loop, try_page=try_page)
+    gateway = Gateway(
+        config,
+        log,
+        loop,
+        events=events,
+        set_level=log.set_level,
+        reread=reread,
+        try_page=try_page,
+    )
+    tracing = tracing_of(os.environ, wall=time.time, log=log, loop=loop)
+    if tracing is not None:
+        tracing.watch(gateway.admission, gateway.registry)
     try:
         await gateway.start()
         started(gateway)
         notify("READY=1")
+        loop.add_signal_handler(signal.SIGHUP, gateway.reloading.on_signal)
+        if reload.is_set():
+            gateway.reloading.on_signal()
         _settle()
         await asked.get()
         notify("STOPPING=1")
@@ -77,12 +105,9 @@ async def run(
     finally:
         gc.enable()
         await gateway.close()
+        if tracing is not None:
+            await tracing.close()
         log.flush()
-
-
-def _refuse_reload(log: logs.Logger) -> None:
-    """SIGHUP means reload; without an answer it would end the process and every session."""
-    log.warning("config_rejected", cause="reload is not built in this version; restart instead")
 
 
 def _settle() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.limits.limit import Limit
+
 if TYPE_CHECKING:
     import asyncio
 
-    from proxy.deadlines import Deadlines
+    from proxy.deadlines import DeadlineQueue, Deadlines, Overdue
     from proxy.gateway.admission import Admission
     from proxy.gateway.plain import PlainHttp
     from proxy.routes import Route
@@ -18,6 +20,40 @@ class Opening(Protocol):
 
     def give_up(self) -> None:
         """Ends it at once: the client is gone, or the gateway is."""
+
+
+class HeadDeadlines:
+    """Connections whose head is not complete, each with the deadline that held when it came."""
+
+    def __init__(self, seconds: float, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._queue = deadlines.lasting(seconds)
+        # Of configurations before, as long as somebody is in them.
+        self._earlier: list[DeadlineQueue] = []
+
+    def __len__(self) -> int:
+        return len(self._queue) + sum(map(len, self._earlier))
+
+    def last(self, seconds: float) -> None:
+        """Gives those that come from now on so much time."""
+        queues = {id(queue): queue for queue in (*self._earlier, self._queue) if len(queue)}
+        self._queue = self._deadlines.lasting(seconds)
+        queues.pop(id(self._queue), None)
+        self._earlier = list(queues.values())
+
+    def add(self, door: Overdue) -> float:
+        """Begins a connection's deadline; returns the time on the loop's clock."""
+        return self._queue.add(door)
+
+    def discard(self, door: Overdue) -> None:
+        """Ends a connection's deadline, if it has one."""
+        self._queue.discard(door)
+        for queue in self._earlier:
+            queue.discard(door)
+
+    def clear(self) -> list[Overdue]:
+        """Ends all deadlines; returns whose they were."""
+        return [door for queue in (self._queue, *self._earlier) for door in queue.clear()]
 
 
 class House:
@@ -55,7 +91,7 @@ class House:
         self.loop = loop
         self._unauthenticated = unauthenticated
         # Connections whose head is not complete.
-        self.waiting = deadlines.lasting(head_timeout)
+        self.waiting = HeadDeadlines(head_timeout, deadlines)
         # Sockets beyond their head whose caller is not known: they are to say who they are, are
         # being looked up, or hear their refusal in a Close frame.
         self.unproven = 0
@@ -64,12 +100,28 @@ class House:
         # Connections whose caller or upstream is waited for.
         self.opening: set[Opening] = set()
 
+    def adopt(
+        self,
+        *,
+        head_size: int,
+        head_timeout: float,
+        close_timeout: float,
+        unauthenticated: int | None,
+    ) -> None:
+        """Takes what a new configuration says, for connections to come."""
+        self.head_size = head_size
+        self.waiting.last(head_timeout)
+        self.close_timeout = close_timeout
+        self._unauthenticated = unauthenticated
+
     def admits_unproven(self, route: Route) -> bool:
         """Whether one more socket may stay open whose caller is not known; counts what may not."""
         limit = self._unauthenticated
         if limit is None or self.unproven < limit:
             return True
-        self.admission.account.note_limit(route.name, "unauthenticated", limit)
+        self.admission.account.note_limit(
+            route.name, Limit("unauthenticated", limit, "limits.unauthenticated")
+        )
         return False
 
     async def close(self) -> None:

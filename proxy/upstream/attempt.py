@@ -16,13 +16,13 @@ from proxy.handshake.body import unframe
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from proxy.config.model import Timeouts
+    from proxy.config.limit_fields import Timeouts
     from proxy.deadlines import DeadlineQueue, Deadlines
     from proxy.handshake.head import AnswerHead
     from proxy.upstream.pool import Member
 
-_UNREACHABLE: Final = "The service behind this gateway cannot be reached."
-_LATE: Final = "The service behind this gateway did not answer in time."
+UNREACHABLE: Final = "The service behind this gateway cannot be reached."
+LATE: Final = "The service behind this gateway did not answer in time."
 
 
 class Caller(Protocol):
@@ -185,7 +185,7 @@ class Attempt(asyncio.Protocol):
             return
         if not self.connected:
             self.member.missed(self._loop.time(), self._cause)
-        self._refuse(Refused("upstream_timeout", _LATE, cause=self._cause))
+        self._refuse(Refused("upstream_timeout", LATE, cause=self._cause))
 
     # Decisions ---------------------------------------------------------------------------------
 
@@ -198,9 +198,9 @@ class Attempt(asyncio.Protocol):
         if failure is None or self._caller is None:
             return
         if isinstance(failure, OSError):
-            cause = _words(failure)
+            cause = words_of(failure)
             self.member.missed(self._loop.time(), cause)
-            self._refuse(Refused("upstream_unreachable", _UNREACHABLE, cause=cause))
+            self._refuse(Refused("upstream_unreachable", UNREACHABLE, cause=cause))
         else:
             caller = self._conclude()
             self._stop()
@@ -210,9 +210,9 @@ class Attempt(asyncio.Protocol):
         if self._head is not None:
             self._look_at_body(ended=True)
         elif self._reader.begun:
-            self._refuse(Refused("upstream_invalid", _UNREACHABLE, cause="it hung up half-way"))
+            self._refuse(Refused("upstream_invalid", UNREACHABLE, cause="it hung up half-way"))
         else:
-            self._refuse(Refused("upstream_unreachable", _UNREACHABLE, cause="it hung up at once"))
+            self._refuse(Refused("upstream_unreachable", UNREACHABLE, cause="it hung up at once"))
 
     def _refuse(self, refused: Refused) -> None:
         if self._caller is None:
@@ -262,7 +262,7 @@ class Attempt(asyncio.Protocol):
             self._due = None
 
 
-def _words(failure: OSError) -> str:
+def words_of(failure: OSError) -> str:
     """An operating system's or TLS library's failure, for the log."""
     if isinstance(failure, ssl.SSLCertVerificationError):
         return f"TLS: {failure.verify_message}"

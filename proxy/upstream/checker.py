@@ -14,7 +14,7 @@ from proxy.upstream.pool import Member
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from proxy.config.model import Health
+    from proxy.config.upstream_fields import Health
     from proxy.errors import Refused
     from proxy.handshake.head import AnswerHead
     from proxy.logs import Logger
@@ -75,7 +75,9 @@ class Checker:
 
     async def _watch(self, route: Route, health: Health, member: Member) -> None:
         thresholds = Thresholds(
-            unhealthy_after=health.unhealthy_after, healthy_after=health.healthy_after
+            unhealthy_after=health.unhealthy_after,
+            healthy_after=health.healthy_after,
+            healthy=member.healthy,
         )
         while True:
             began = self._loop.time()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from proxy.config.model import UpstreamTls
+    from proxy.config.upstream_fields import UpstreamTls
     from proxy.deadlines import DeadlineQueue, Deadlines
     from proxy.routes import Route
     from proxy.upstream.attempt import Caller
@@ -57,6 +57,7 @@ class Dialer:
         pools: of their targets, by the routes' names.
         resolver: of their names.
         deadlines: of connecting and answering.
+        before: the dialer of the routes before; the handshakes that it began are counted here too.
 
     Raises:
         OSError: a TLS file cannot be used.
@@ -71,13 +72,14 @@ class Dialer:
         loop: asyncio.AbstractEventLoop,
         *,
         context: Callable[[str, UpstreamTls], ssl.SSLContext] = unwatched,
+        before: Dialer | None = None,
     ) -> None:
         self._pools = pools
         self._resolver = resolver
         self._deadlines = deadlines
         self._loop = loop
         # Those whose callers wait.
-        self._attempts: set[Attempt] = set()
+        self.attempts: set[Attempt] = set() if before is None else before.attempts
         self._contexts = {
             route.name: context(route.name, route.upstream_tls)
             for route in routes
@@ -86,7 +88,7 @@ class Dialer:
 
     def __len__(self) -> int:
         """How many handshakes wait for their upstream."""
-        return len(self._attempts)
+        return len(self.attempts)
 
     def dial(
         self,
@@ -118,10 +120,14 @@ class Dialer:
         series.start()
         return series
 
+    def order(self, route: Route, affinity: bytes = b"") -> list[Member]:
+        """Whom of a route's targets to ask, in this order; nobody when all are unhealthy."""
+        return self._pools[route.name].order(self._loop.time(), affinity)
+
     def probe(self, route: Route, member: Member, request: bytes, caller: Caller) -> Dial:
         """Asks one target something that is no handshake of a client's, without a deadline."""
         attempt = Attempt(member, request, caller, route.timeouts, self._deadlines, set())
-        attempt.begin(self._connect(route, member, attempt), None, self._loop)
+        attempt.begin(self.connect(route, member, lambda: attempt), None, self._loop)
         return attempt
 
     def _begin(
@@ -133,7 +139,7 @@ class Dialer:
         within: DeadlineQueue | None,
     ) -> Attempt:
         attempt = Attempt(
-            member, request_for(member), caller, route.timeouts, self._deadlines, self._attempts
+            member, request_for(member), caller, route.timeouts, self._deadlines, self.attempts
         )
         target = member.target
         addresses = None
@@ -145,11 +151,18 @@ class Dialer:
                 lambda: attempt, host, port
             )
         else:
-            connecting = self._connect(route, member, attempt)
+            connecting = self.connect(route, member, lambda: attempt)
         attempt.begin(connecting, within, self._loop)
         return attempt
 
-    async def _connect(self, route: Route, member: Member, attempt: Attempt) -> None:
+    async def connect(
+        self, route: Route, member: Member, protocol: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
+        """Connects to one target, with TLS where it asks for that; the member is not told.
+
+        Raises:
+            OSError: it cannot be reached.
+        """
         loop, target = self._loop, member.target
         secure: dict[str, Any] = {}
         if target.secure:
@@ -160,7 +173,7 @@ class Dialer:
                 "ssl_shutdown_timeout": route.timeouts.close,
             }
         if target.socket_path is not None:
-            await loop.create_unix_connection(lambda: attempt, target.socket_path)
+            await loop.create_unix_connection(protocol, target.socket_path)
             return
         # What could not be reached may have moved.
         resolve = self._resolver.resolve_anew if member.failing else self._resolver.resolve
@@ -168,7 +181,7 @@ class Dialer:
             await resolve(target.host, target.port), happy_eyeballs_delay=_ATTEMPT_DELAY, loop=loop
         )
         try:
-            await loop.create_connection(lambda: attempt, sock=sock, **secure)
+            await loop.create_connection(protocol, sock=sock, **secure)
         except BaseException:
             sock.close()
             raise

@@ -24,16 +24,17 @@ class Thresholds:
     Args:
         unhealthy_after: failures in a row that make it unhealthy.
         healthy_after: successes in a row that make it healthy again.
+        healthy: the verdict so far.
     """
 
     __slots__ = ("_healthy_after", "_opposing", "_unhealthy_after", "healthy")
 
-    def __init__(self, *, unhealthy_after: int, healthy_after: int) -> None:
+    def __init__(self, *, unhealthy_after: int, healthy_after: int, healthy: bool = True) -> None:
         self._unhealthy_after = unhealthy_after
         self._healthy_after = healthy_after
         # Results in a row that speak against the verdict.
         self._opposing = 0
-        self.healthy = True
+        self.healthy = healthy
 
     def note(self, *, passed: bool) -> bool:
         """Takes the next result; returns whether the verdict changed."""

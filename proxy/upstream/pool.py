@@ -127,13 +127,24 @@ class Pool:
 
 
 def pools_of(
-    routes: Iterable[Route], *, load: Callable[[Target], int], changed: Changed
+    routes: Iterable[Route],
+    *,
+    load: Callable[[Target], int],
+    changed: Changed,
+    known: Iterable[Member] = (),
 ) -> dict[str, Pool]:
-    """The pools of all routes, by their names."""
+    """The pools of all routes, by their names.
+
+    Args:
+        known: members that stay what they are where a route still has their target.
+    """
+    places = {(member.route, member.target): member for member in known}
+
+    def member(route: Route, target: Target) -> Member:
+        return places.get((route.name, target)) or Member(route.name, target, changed)
+
     return {
-        route.name: Pool(
-            [Member(route.name, target, changed) for target in route.targets], route.balance, load
-        )
+        route.name: Pool([member(route, target) for target in route.targets], route.balance, load)
         for route in routes
     }
 

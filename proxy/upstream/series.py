@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # Begins to dial one target, for a caller, with a deadline for the connection.
     Begin = Callable[[Member, Caller, DeadlineQueue | None], Attempt]
 
-_UNHEALTHY: Final = "No instance of the service behind this gateway is well; try again later."
+UNHEALTHY: Final = "No instance of the service behind this gateway is well; try again later."
 
 
 class Series:
@@ -63,7 +63,7 @@ class Series:
         if self._left:
             self._next()
         else:
-            self._loop.call_soon(self._refuse, Refused("upstream_unhealthy", _UNHEALTHY))
+            self._loop.call_soon(self._refuse, Refused("upstream_unhealthy", UNHEALTHY))
 
     # A dial, for its caller --------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.config.model import UpstreamTls
+    from proxy.config.upstream_fields import UpstreamTls
 
 
 def client_context(settings: UpstreamTls) -> ssl.SSLContext:

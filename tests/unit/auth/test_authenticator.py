@@ -10,9 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.auth.authenticator import Authenticator
+from proxy.auth.browser_carriers import TicketCarrier
 from proxy.auth.carriers import BearerCarrier, HeaderCarrier
 from proxy.auth.key_verifier import KeyVerifier
 from proxy.auth.presented import Presented
+from proxy.auth.question import NotAtOnce
 from proxy.auth.ways import Ways
 from proxy.errors import Refused
 from proxy.keys.key import Key, Secret, digest_of
@@ -218,3 +220,27 @@ def test_nothing_of_a_credential_stands_in_a_refusal() -> None:
     for lines in ((f"X-Api-Key: x{SECRET}",), (f"X-Api-Key: {SECRET}",) * 2):
         refused: Any = refusal(*lines)
         assert "CANARY" not in repr((refused.args, refused.detail, refused.headers, refused.cause))
+
+
+# Ordinary requests ---------------------------------------------------------------------------
+
+
+def test_ordinary_request_is_told_to_carry_its_key_each_time() -> None:
+    with pytest.raises(Refused) as caught:
+        AUTHENTICATOR.authenticate(question(ordinary=True))
+    assert "every request" in caught.value.detail
+
+
+def test_ticket_of_an_ordinary_request_is_left_unused() -> None:
+    by = Authenticator(
+        {"chat": Ways((TicketCarrier(),), None)},
+        KeyVerifier(KeyRing(), Trust()),
+        tickets=NoTickets(),
+    )
+    ticket = b"?wskeeper_ticket=wst_something"
+    with pytest.raises(Refused) as caught:
+        by.authenticate(question(query=ticket, ordinary=True))
+    assert (caught.value.code, "not used up" in caught.value.detail) == ("ticket_invalid", True)
+    assert caught.value.headers
+    with pytest.raises(NotAtOnce):
+        by.authenticate(question(query=ticket))

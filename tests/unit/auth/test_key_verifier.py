@@ -10,7 +10,7 @@ import pytest
 
 from proxy.auth import key_verifier
 from proxy.auth.key_verifier import KeyVerifier
-from proxy.errors import OBJECTIONS, Refused
+from proxy.errors import KEY_OBJECTIONS, Refused
 from proxy.keys.key import Key, Secret, digest_of
 from proxy.keys.lifecycle import rotated
 from proxy.keys.principal import NOBODY
@@ -68,7 +68,7 @@ def test_key_is_refused_with_its_code_and_a_mend(code: str) -> None:
 
 
 def test_every_objection_is_tried() -> None:
-    assert set(REFUSED) == set(OBJECTIONS) == set(key_verifier._DETAILS)
+    assert set(REFUSED) == set(KEY_OBJECTIONS) == set(key_verifier._DETAILS)
 
 
 @pytest.mark.parametrize("code", REFUSED)

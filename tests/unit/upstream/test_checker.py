@@ -100,7 +100,7 @@ def checked(
     async def story() -> tuple[Probes, Scene]:
         scene = Scene(["ws://192.0.2.1"], health={"path": "/healthz", **health})
         probes = Probes(says)
-        scene.upstreams._checker._dialer = probes  # type: ignore[assignment]
+        scene.upstreams._checkers["chat"]._dialer = probes  # type: ignore[assignment]
         scene.upstreams.start()
         await asyncio.sleep(seconds)
         await scene.close()
@@ -149,7 +149,7 @@ def test_check_that_takes_too_long_fails_and_is_given_up() -> None:
 def test_passed_check_shows_that_a_target_can_be_reached_again() -> None:
     async def story() -> None:
         scene = Scene(["ws://192.0.2.1"], health={"path": "/healthz"})
-        scene.upstreams._checker._dialer = Probes(lambda _: 200)  # type: ignore[assignment]
+        scene.upstreams._checkers["chat"]._dialer = Probes(lambda _: 200)  # type: ignore[assignment]
         (member,) = scene.upstreams._members()
         member.missed(1000.0, "refused")
         scene.upstreams.start()
@@ -173,7 +173,7 @@ def test_nothing_is_checked_without_being_asked_for() -> None:
     async def story() -> None:
         scene = Scene(["ws://192.0.2.1"], health=None)
         probes = Probes(lambda _: 500)
-        scene.upstreams._checker._dialer = probes  # type: ignore[assignment]
+        scene.upstreams._checkers["chat"]._dialer = probes  # type: ignore[assignment]
         scene.upstreams.start()
         await asyncio.sleep(100)
         await scene.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.config.model import UpstreamTls
+from proxy.config.upstream_fields import UpstreamTls
 from proxy.upstream.tls import client_context
 from tests.harness.certificates import Certificates
 
