@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from proxy.errors import Refused
 from proxy.handshake.client import within
 from proxy.handshake.settings import HeaderSettings
+from proxy.relay.liveness import Keepalive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from proxy.config.model import Config, Health, Timeouts, UpstreamTls
+    from proxy.config.limit_fields import RouteLimits, Timeouts
+    from proxy.config.model import Config
     from proxy.config.model import Route as RouteConfig
-    from proxy.config.values import Target
+    from proxy.config.upstream_fields import Health, UpstreamTls
+    from proxy.config.values import IpAddress, Target
     from proxy.handshake.client import Client, Network
     from proxy.handshake.head import Headers
 
@@ -45,12 +48,19 @@ class Route:
     deny: tuple[Network, ...]
     compression: bool
     subprotocols: tuple[bytes, ...]
+    http: str
+    close_codes: Mapping[str, int]
+    limits: RouteLimits
     timeouts: Timeouts
+    # None where nobody is pinged.
+    keepalive: Keepalive | None
+    # In seconds; None where sessions may last for ever.
+    max_lifetime: float | None
 
     @classmethod
     def of(cls, config: Config, route: RouteConfig) -> Route:
         """Makes the route that a configuration describes."""
-        origins, upstream = route.origins, route.upstream
+        origins, upstream, pings = route.origins, route.upstream, config.keepalive_of(route)
         return cls(
             name=route.name,
             host=route.host,
@@ -73,7 +83,12 @@ class Route:
             deny=route.addresses.deny,
             compression=route.compression == "passthrough",
             subprotocols=tuple(name.encode() for name in route.subprotocols),
+            http=route.http,
+            close_codes=route.close_codes,
+            limits=route.limits,
             timeouts=config.timeouts_of(route),
+            keepalive=None if pings is None else Keepalive(**dict(pings)),
+            max_lifetime=config.max_lifetime_of(route),
         )
 
     def matches(self, path: bytes) -> bool:
@@ -110,8 +125,7 @@ class Route:
         Raises:
             Refused: `address_forbidden` or `origin_forbidden`.
         """
-        allowed = self.allow is None or within(client.address, self.allow)
-        if not allowed or within(client.address, self.deny):
+        if not self._serves(client.address):
             raise Refused("address_forbidden", "This route does not serve your address.")
         if self.origins is None:
             return
@@ -133,9 +147,41 @@ class Route:
             return True
         if isinstance(self.origins, frozenset):
             return origin in self.origins
-        host = (headers.one(b"host") or b"").lower()
-        schemes = (b"https",) if client.scheme == "https" else (b"http", b"https")
-        return any(origin == scheme + b"://" + host for scheme in schemes)
+        return is_same_origin(origin, client, headers)
+
+    def objection(
+        self, address: IpAddress, origin: bytes | None, *, same_origin: bool
+    ) -> str | None:
+        """Why a caller would not be let in now, as far as that needs no secret; None if it would.
+
+        Args:
+            address: of the client.
+            origin: of the page it came from, lower case; None when there was none.
+            same_origin: whether that page was of the host that was asked.
+        """
+        if not self._serves(address):
+            return "address_forbidden"
+        if origin is None or self.origins is None:
+            return None
+        listed = origin in self.origins if isinstance(self.origins, frozenset) else same_origin
+        return None if listed else "origin_forbidden"
+
+    def _serves(self, address: IpAddress) -> bool:
+        allowed = self.allow is None or within(address, self.allow)
+        return allowed and not within(address, self.deny)
+
+
+def is_same_origin(origin: bytes | None, client: Client, headers: Headers) -> bool:
+    """Whether a page is of the very host that a request asks (RFC 6454 section 4).
+
+    Args:
+        origin: as sent, in lower case; None when there was none.
+    """
+    if origin is None:
+        return False
+    host = (headers.one(b"host") or b"").lower()
+    schemes = (b"https",) if client.scheme == "https" else (b"http", b"https")
+    return any(origin == scheme + b"://" + host for scheme in schemes)
 
 
 class RouteTable:
@@ -148,9 +194,16 @@ class RouteTable:
         self._by_name = {route.name: route for route in self._ordered}
 
     @classmethod
-    def of(cls, config: Config) -> RouteTable:
-        """Makes the table that a configuration describes."""
-        return cls(Route.of(config, route) for route in config.routes)
+    def of(cls, config: Config, before: RouteTable | None = None) -> RouteTable:
+        """Makes the table that a configuration describes.
+
+        Args:
+            before: the one in force; of it the routes stay of which nothing has changed.
+        """
+        made = (Route.of(config, route) for route in config.routes)
+        if before is None:
+            return cls(made)
+        return cls(_kept(before.get(route.name), route) for route in made)
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._ordered)
@@ -170,6 +223,14 @@ class RouteTable:
             if route.matches(path) and _serves(route.host, host):
                 return route
         return None
+
+
+def _kept(before: Route | None, after: Route) -> Route:
+    """The route before, if the one after is no other."""
+    if before is None:
+        return after
+    same = all(getattr(before, part.name) == getattr(after, part.name) for part in fields(Route))
+    return before if same else after
 
 
 def _precedence(route: Route) -> tuple[int, int, int]:

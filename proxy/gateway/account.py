@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from proxy.errors import Refused
     from proxy.gateway.request import HandshakeRequest
     from proxy.handshake.client import Address
+    from proxy.limits.limit import Limit
     from proxy.logs import Logger
     from proxy.sessions.registry import Registry
 
@@ -27,8 +28,6 @@ class Account:
     def __init__(self, registry: Registry, log: Logger) -> None:
         self._registry = registry
         self._log = log
-        # How often a limit was met, by (route, limit).
-        self.limited: Counter[tuple[str, str]] = Counter()
         # What would have been refused where `auth: report_only`, by (route, code).
         self.would_refuse: Counter[tuple[str, str]] = Counter()
 
@@ -37,25 +36,74 @@ class Account:
     ) -> None:
         """A refusal of ours; `client` and `id` stand in where no head was read."""
         fields = described(request, client, id)
-        self._registry.totals[fields["route"]].outcomes[refused.code] += 1
+        self._outcomes(request, fields["route"])[refused.code] += 1
         if refused.key_id is not None:
             fields["key_id"] = refused.key_id
         if refused.cause is not None:
             fields["cause"] = refused.cause
         tell = getattr(self._log, refused.row.level)
-        tell("handshake_refused", **fields, status=refused.row.status, code=refused.code)
+        ordinary = request is not None and request.ordinary
+        tell(
+            "http_refused" if ordinary else "handshake_refused",
+            **fields,
+            status=refused.row.status,
+            code=refused.code,
+        )
+        _end_span(request, refused.code, refused.row.status, refused.key_id)
 
     def note_upstream_refusal(self, request: HandshakeRequest, status: int) -> None:
         """A refusal of the upstream's."""
         fields = described(request, "", request.id)
         self._registry.totals[fields["route"]].outcomes[UPSTREAM_REFUSED] += 1
         self._log.info("handshake_refused", **fields, status=status, code=UPSTREAM_REFUSED)
+        _end_span(request, UPSTREAM_REFUSED, status)
 
     def note_client_gone(self, request: HandshakeRequest | None, *, client: str, id: str) -> None:
         """A client that left before its answer."""
         fields = described(request, client, id)
-        self._registry.totals[fields["route"]].outcomes[CLIENT_GONE] += 1
-        self._log.debug("handshake_refused", **fields, code=CLIENT_GONE)
+        self._outcomes(request, fields["route"])[CLIENT_GONE] += 1
+        ordinary = request is not None and request.ordinary
+        self._log.debug(
+            "http_refused" if ordinary else "handshake_refused", **fields, code=CLIENT_GONE
+        )
+        _end_span(request, CLIENT_GONE, None)
+
+    def note_http(
+        self,
+        request: HandshakeRequest,
+        outcome: str,
+        *,
+        status: int | None,
+        duration: float,
+        sizes: tuple[int, int],
+    ) -> None:
+        """An ordinary request that was let in, at its end.
+
+        Args:
+            status: of its answer; None when there was none.
+            duration: in seconds.
+            sizes: bytes of the bodies of client and upstream.
+        """
+        fields = described(request, "", request.id)
+        self._outcomes(request, fields["route"])[outcome] += 1
+        self._log.debug(
+            "http_request",
+            **fields,
+            method=request.head.method.decode("ascii"),
+            path=request.path.decode("ascii"),
+            status=status,
+            outcome=outcome,
+            duration_s=round(duration, 6),
+            bytes_from_client=sizes[0],
+            bytes_from_upstream=sizes[1],
+        )
+        _end_span(request, outcome, status)
+
+    def _outcomes(self, request: HandshakeRequest | None, route: str) -> Counter[str]:
+        """Where the outcome of a request is counted: handshakes are not ordinary requests."""
+        totals = self._registry.totals[route]
+        ordinary = request is not None and request.ordinary
+        return totals.http_outcomes if ordinary else totals.outcomes
 
     def note_would_refuse(self, refused: Refused, request: HandshakeRequest) -> None:
         """A request that is let in although it would have been refused."""
@@ -69,17 +117,16 @@ class Account:
         """A fault of ours, with its traceback."""
         self._log.error("internal_error", **described(request, client, id), failure=failure)
 
-    def note_limit(
-        self, route: str, limit: str, value: float, *, set_in: str | None = None
-    ) -> None:
-        """A limit that was met.
+    @property
+    def limited(self) -> Counter[tuple[str, str]]:
+        """How often a limit was met, by (route, limit)."""
+        return self._registry.limited
 
-        Args:
-            set_in: where it stands; None for the top level.
-        """
-        self.limited[route, limit] += 1
+    def note_limit(self, route: str, limit: Limit) -> None:
+        """A limit that a handshake met."""
+        self.limited[route, limit.name] += 1
         self._log.warning(
-            "limited", route=route, limit=limit, value=value, set_in=set_in or f"limits.{limit}"
+            "limited", route=route, limit=limit.name, value=limit.value, set_in=limit.set_in
         )
 
     def note_untrusted_forwarder(self, peer: Address) -> None:
@@ -89,3 +136,11 @@ class Account:
             peer=text_of(peer),
             mend=f"if it is a proxy of yours, add {peer}/{peer.max_prefixlen} to trusted_proxies",
         )
+
+
+def _end_span(
+    request: HandshakeRequest | None, outcome: str, status: int | None, key_id: str | None = None
+) -> None:
+    """Ends the trace of a request that became no session, if there is one."""
+    if request is not None and request.span is not None:
+        request.span.ends(request, outcome, status=status, key_id=key_id)

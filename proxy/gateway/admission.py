@@ -9,44 +9,39 @@ from typing import TYPE_CHECKING, Final
 from proxy.auth.browser_carriers import must_offer_ours
 from proxy.auth.presented import Found
 from proxy.auth.question import Question
-from proxy.config.values import Target
 from proxy.errors import ACCEPTED, Refused
-from proxy.gateway.account import Account
-from proxy.gateway.request import HandshakeRequest, affinity_of, certificate_headers
-from proxy.handshake.answer import check_switch
+from proxy.gateway.exchanges import Exchanges
+from proxy.gateway.request import HandshakeRequest, affinity_of
+from proxy.gateway.session_factory import OFFER_OURS, SessionFactory
+from proxy.gateway.upstream_request import upstream_request
 from proxy.handshake.client import client_of
-from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
+from proxy.handshake.forward import offered_subprotocols
+from proxy.handshake.http_request import check_ordinary, is_ordinary, is_preflight
 from proxy.handshake.request import check_handshake, host_of
 from proxy.handshake.target import split_target
 from proxy.keys.principal import NOBODY
-from proxy.relay.scanner import Scanner
-from proxy.sessions.live import LiveSession
+from proxy.limits.limit import Limit
+from proxy.routes import is_same_origin
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from proxy.auth.authenticator import Authenticator
+    from proxy.auth.standing import Standing
     from proxy.deadlines import Deadlines
-    from proxy.handshake.client import Address, Client, Network
+    from proxy.gateway.account import Account
+    from proxy.gateway.rules import Rules
+    from proxy.gateway.tracer import Tracer
+    from proxy.handshake.client import Address, Client
     from proxy.handshake.head import AnswerHead, RequestHead
-    from proxy.keys.key import Key
     from proxy.keys.principal import Principal
     from proxy.logs import Logger
     from proxy.relay.first_message_rule import FirstMessageRule
-    from proxy.routes import Route, RouteTable
+    from proxy.routes import Route
+    from proxy.sessions.live import LiveSession
     from proxy.sessions.registry import Registry
     from proxy.upstream.attempt import Caller
-    from proxy.upstream.dialer import Dial, Dialer
-    from proxy.upstream.pool import Member
-
-_SUBPROTOCOL: Final = b"sec-websocket-protocol"
-_EXTENSIONS: Final = b"sec-websocket-extensions"
-
-OFFER_OURS: Final = (
-    "Offer the subprotocol 'wskeeper' too: a browser drops a connection whose answer selects none "
-    "of what it offered."
-)
+    from proxy.upstream.dialer import Dial
 
 # Seconds between two warnings of peers whose forwarding headers are not believed.
 WARN_EVERY: Final = 60.0
@@ -58,12 +53,9 @@ class Admission:
     """Judges requests, dials for those that pass, and keeps the account of all.
 
     Args:
-        routes: where requests may go.
-        authenticator: who says who is calling.
-        dialer: opens upstreams.
+        rules: in force.
+        account: of all handshakes.
         registry: of live sessions.
-        trusted_proxies: whose forwarding headers are believed.
-        address_header: lower-case name of the header with the client's address.
         total_connections: sessions and handshakes at a time; None is no limit.
         new_id: makes a request id that nobody can guess.
         wall: seconds since the epoch.
@@ -72,12 +64,9 @@ class Admission:
     def __init__(
         self,
         *,
-        routes: RouteTable,
-        authenticator: Authenticator,
-        dialer: Dialer,
+        rules: Rules,
+        account: Account,
         registry: Registry,
-        trusted_proxies: Sequence[Network],
-        address_header: bytes,
         total_connections: int | None,
         new_id: Callable[[], str],
         wall: Callable[[], float],
@@ -86,20 +75,21 @@ class Admission:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.registry = registry
+        # Of all requests; None where nobody asks for it.
+        self.tracer: Tracer | None = None
         self.draining = False
         self.total_connections = total_connections
-        self.account = Account(registry, log)
+        self.account = account
+        self.exchanges = Exchanges(wall)
         # On the loop's clock.
         self._warns_again_at = 0.0
-        self.routes = routes
-        self._authenticator = authenticator
-        self._dialer = dialer
-        self._trusted_proxies = trusted_proxies
-        self._address_header = address_header
+        # Those in force; a request keeps those that it came under.
+        self.rules = rules
+        # Set by the first reload.
+        self._standing: Standing | None = None
         self._new_id = new_id
         self._wall = wall
-        self._deadlines = deadlines
-        self._log = log
+        self._factory = SessionFactory(registry, new_id, deadlines, log, loop)
         self._loop = loop
 
     # Steps -------------------------------------------------------------------------------------
@@ -114,18 +104,23 @@ class Admission:
         certificate: str | None = None,
     ) -> HandshakeRequest:
         """Takes a parsed head in; `certificate` is the subject of the client's, if it has one."""
+        rules = self.rules
         client = client_of(
             peer,
             head.headers,
             secure=secure,
-            trusted_proxies=self._trusted_proxies,
-            address_header=self._address_header,
+            trusted_proxies=rules.trusted_proxies,
+            address_header=rules.address_header,
         )
         if not client.trusted and (
-            self._address_header in head.headers or b"forwarded" in head.headers
+            rules.address_header in head.headers or b"forwarded" in head.headers
         ):
             self._warn_of_forwarder(client)
-        return HandshakeRequest(self._id_for(head, client), began, head, client, certificate)
+        name = self._id_for(head, client)
+        request = HandshakeRequest(name, began, head, client, rules, certificate)
+        if self.tracer is not None:
+            request.span = self.tracer.begin(request)
+        return request
 
     def _warn_of_forwarder(self, client: Client) -> None:
         """Says, now and then, whom to trust if it is a proxy: its clients all look like itself."""
@@ -142,13 +137,20 @@ class Admission:
         """
         head = request.head
         request.path, request.query = split_target(head.target)
-        route = self.routes.find(host_of(head.headers), request.path)
+        route = request.rules.routes.find(host_of(head.headers), request.path)
         if route is None:
             raise Refused("no_route", "Check the path; the gateway's operator names its routes.")
         request.route = route
         self._check_capacity(route)
+        request.ordinary = route.http == "passthrough" and is_ordinary(head)
+        if not request.ordinary:
+            address = request.client.address
+            request.rules.limiter.check_client(route, address, self._loop.time())
         route.check_client(request.client, head.headers)
-        check_handshake(head)
+        if request.ordinary:
+            check_ordinary(head)
+        else:
+            check_handshake(head)
         origins = head.headers.all(b"origin")
         # Two of them together are no origin that any list holds.
         request.origin = b", ".join(origins).lower() if origins else None
@@ -160,9 +162,9 @@ class Admission:
             Refused: `key_ambiguous`.
         """
         route = _route_of(request)
-        if route.auth != "required":
+        if route.auth != "required" or request.ordinary:
             return None
-        return self._authenticator.awaits(self._question(request, route))
+        return request.rules.authenticator.awaits(self._question(request, route))
 
     def identify(self, request: HandshakeRequest, said: bytes | None = None) -> None:
         """Steps 5 and 6: who is calling, and whether this caller may in.
@@ -175,19 +177,22 @@ class Admission:
             NotAtOnce: `identify_slowly` is to be asked.
         """
         route = _route_of(request)
-        if route.auth == "none":
+        if route.auth == "none" or (request.ordinary and is_preflight(request.head)):
             request.principal = NOBODY
+            self._seat(request)
             return
-        request.judged_at = self._authenticator.revision
+        authenticator = request.rules.authenticator
+        request.judged_at = authenticator.revision
         question = self._question(request, route)
         try:
             if said is None:
-                principal = self._authenticator.authenticate(question)
+                principal = authenticator.authenticate(question)
             else:
-                principal = self._authenticator.verify(Found(said, "key"), question)
+                principal = authenticator.verify(Found(said, "key"), question)
             self._admit(request, principal)
         except Refused as refused:
             self._let_in_all_the_same(request, refused)
+        self._seat(request)
 
     async def identify_slowly(self, request: HandshakeRequest, said: bytes | None = None) -> None:
         """Steps 5 and 6 where they have to wait for something.
@@ -196,52 +201,30 @@ class Admission:
             Refused: with the step's code.
         """
         question = self._question(request, _route_of(request))
-        request.judged_at = self._authenticator.revision
+        authenticator = request.rules.authenticator
+        request.judged_at = authenticator.revision
         try:
             if said is None:
-                principal = await self._authenticator.authenticate_slowly(question)
+                principal = await authenticator.authenticate_slowly(question)
             else:
-                principal = await self._authenticator.verify_slowly(Found(said, "key"), question)
+                principal = await authenticator.verify_slowly(Found(said, "key"), question)
             self._admit(request, principal)
         except Refused as refused:
             self._let_in_all_the_same(request, refused)
+        self._seat(request)
 
     def dial(self, request: HandshakeRequest, caller: Caller) -> Dial:
-        """Step 7: asks the upstream; `caller` hears its answer, whatever it is."""
-        route = _route_of(request)
-        affinity = b"" if route.balance == "round_robin" else affinity_of(request)
-        handshake = partial(self._handshake, request)
-        return self._dialer.dial(route, handshake, caller, affinity=affinity)
+        """Step 7: asks the upstream; `caller` hears its answer, whatever it is.
 
-    def _handshake(self, request: HandshakeRequest, member: Member) -> bytes:
-        """The request head for a target that is about to be asked."""
-        route, principal, target = _route_of(request), request.principal, member.target
+        Raises:
+            Refused: the rules have changed meanwhile, and the new ones do not let the caller in.
+        """
+        route, principal = _route_of(request), request.principal
         assert principal is not None
-        request.upstream = member.text
-        if route.balance == "least_connections":
-            # Its place is given back with the others, by the session or by `release`.
-            before = [holder for holder in request.holders if isinstance(holder, Target)]
-            self.registry.occupancy.release(before)
-            self.registry.occupancy.take((target,))
-            kept = (holder for holder in request.holders if not isinstance(holder, Target))
-            request.holders = (*kept, target)
-        stripping = self._authenticator.stripping(route.name)
-        return upstream_head(
-            request.head,
-            route.upstream_target(request.path, stripping.query(request.query), target),
-            client=request.client,
-            credential_headers=stripping.headers(request.presented),
-            cookie=stripping.cookie,
-            compression=route.compression,
-            ours=(
-                b"X-Request-Id: " + request.id.encode(),
-                b"X-Wskeeper-Route: " + route.name.encode(),
-                *certificate_headers(request),
-                *principal.headers,
-            ),
-            host=None if route.preserve_host else target.authority,
-            settings=route.settings,
-        )
+        self._check_rules(request, principal)
+        affinity = b"" if route.balance == "round_robin" else affinity_of(request)
+        handshake = partial(upstream_request, request, self.registry.occupancy)
+        return request.rules.dialer.dial(route, handshake, caller, affinity=affinity)
 
     def accept(
         self, request: HandshakeRequest, answer: AnswerHead, *, connected_in: float
@@ -252,49 +235,15 @@ class Admission:
             Refused: `upstream_invalid`, or what meanwhile became of the key: from here to the
                 session's registration nothing else runs, so no revocation slips in between.
         """
-        route, principal, headers = _route_of(request), request.principal, request.head.headers
-        assert principal is not None
-        if route.auth == "required" and request.judged_at != self._authenticator.revision:
-            self._authenticator.check_again(principal, self._question(request, route))
+        route = _route_of(request)
+        self.check_again(request)
         totals = self.registry.totals[route.name]
         totals.connect_duration.observe(connected_in)
-        chosen = answer.headers
-        subprotocols = offered_subprotocols(headers) if _SUBPROTOCOL in chosen else ()
-        offers = route.compression and _EXTENSIONS in chosen
-        extensions = check_switch(
-            answer,
-            key=headers.all(b"sec-websocket-key")[0],
-            subprotocols=subprotocols,
-            extensions=offered_extensions(headers) if offers else (),
-        )
-        if _SUBPROTOCOL not in chosen and must_offer_ours(headers):
-            raise Refused("bad_request", OFFER_OURS)
-        if request.id in self.registry:  # A trusted proxy used one id for two requests.
-            request.id = self._new_id()
-        to_upstream, to_client = totals.traffic
-        session = LiveSession(
-            id=request.id,
-            route=route.name,
-            principal=principal,
-            origin=request.origin,
-            address=request.client.address,
-            holders=request.holders,
-            upstream=request.upstream,
-            scanners=(
-                Scanner(masked=True, extensions=extensions, traffic=to_upstream),
-                Scanner(masked=False, extensions=extensions, traffic=to_client),
-            ),
-            close_timeout=route.timeouts.close,
-            mask=bytes.fromhex(self._new_id()[:8]),
-            write_timeout=route.timeouts.write,
-            registry=self.registry,
-            deadlines=self._deadlines,
-            log=self._log,
-            loop=self._loop,
-        )
-        request.holders = ()
+        session = self._factory.make(request, answer)
         totals.outcomes[ACCEPTED] += 1
         totals.handshake_duration.observe(self._loop.time() - request.began)
+        if request.span is not None:
+            request.span.accepts(request, connected_in=connected_in)
         return session
 
     def release(self, request: HandshakeRequest) -> None:
@@ -305,18 +254,30 @@ class Admission:
     # Who is calling ----------------------------------------------------------------------------
 
     def _admit(self, request: HandshakeRequest, principal: Principal) -> None:
-        """Takes the caller's places, if there are any left."""
+        """Checks what a caller whose credential is good may take besides."""
         route = _route_of(request)
         if must_offer_ours(request.head.headers) and not offered_subprotocols(request.head.headers):
             raise Refused("bad_request", OFFER_OURS)
-        key = principal.key
-        if key is not None:
-            self._check_key_capacity(key, route)
-            request.holders = (key.id,)
-            self.registry.occupancy.take(request.holders)
+        limiter, address, now = request.rules.limiter, request.client.address, self._loop.time()
+        limiter.check_weak(principal, route, address, now)
+        try:
+            if not request.ordinary:
+                limiter.check_caller(route, address, principal, now)
+        except Refused as refused:
+            refused.key_id = principal.key_id
+            raise
         if principal.session is not None and principal.session not in self.registry:
             request.id = principal.session
         request.principal = principal
+
+    def _seat(self, request: HandshakeRequest) -> None:
+        """Takes the places of a caller that is let in, if there are any left."""
+        if request.ordinary:
+            return
+        principal = request.principal
+        assert principal is not None
+        limiter = request.rules.limiter
+        request.holders = limiter.seat(_route_of(request), request.client.address, principal)
 
     def _let_in_all_the_same(self, request: HandshakeRequest, refused: Refused) -> None:
         """Lets nobody in as somebody, where the route only reports.
@@ -324,7 +285,10 @@ class Admission:
         Raises:
             Refused: it does refuse.
         """
-        if _route_of(request).auth != "report_only":
+        route = _route_of(request)
+        now = self._loop.time()
+        refused = request.rules.limiter.refusal(refused, route, request.client.address, now)
+        if route.auth != "report_only":
             raise refused
         self.account.note_would_refuse(refused, request)
         request.principal = NOBODY
@@ -338,20 +302,56 @@ class Admission:
             request.origin,
             request.client.address,
             self._wall(),
+            ordinary=request.ordinary,
         )
 
-    def _check_key_capacity(self, key: Key, route: Route) -> None:
-        limit = key.limits.connections
-        if limit is not None and self.registry.occupancy.of(key.id) >= limit:
-            self.account.note_limit(
-                route.name, "connections", limit, set_in=f"keys.{key.name}.limits.connections"
-            )
-            refused = Refused(
-                "key_connections",
-                "Your key has as many connections as it may; close one of them first.",
-            )
-            refused.key_id = key.id
-            raise refused
+    # Rules that change ----------------------------------------------------------------------------
+
+    def adopt(self, rules: Rules, standing: Standing, *, total_connections: int | None) -> None:
+        """Takes the rules of a new configuration; requests under way keep theirs.
+
+        Args:
+            standing: judges by the new rules who came under others.
+        """
+        self.rules = rules
+        self._standing = standing
+        self.total_connections = total_connections
+
+    def check_again(self, request: HandshakeRequest) -> None:
+        """Checks that a caller is still admitted, whatever has changed since it was identified.
+
+        Raises:
+            Refused: it is not.
+        """
+        route, authenticator = _route_of(request), request.rules.authenticator
+        principal = request.principal
+        assert principal is not None
+        if route.auth == "required" and request.judged_at != authenticator.revision:
+            authenticator.check_again(principal, self._question(request, route))
+        self._check_rules(request, principal)
+
+    def _check_rules(self, request: HandshakeRequest, principal: Principal) -> None:
+        """Checks that the rules in force admit a caller, too, if it was judged by others."""
+        rules, standing = self.rules, self._standing
+        if request.rules is rules or standing is None:
+            return
+        headers, name = request.head.headers, _route_of(request).name
+        route = rules.routes.find(host_of(headers), request.path)
+        if route is None or route.name != name:
+            raise Refused("no_route", "The route was taken away meanwhile.")
+        objection = standing.objection(
+            principal,
+            self._wall(),
+            route=name,
+            origin=request.origin,
+            same_origin=is_same_origin(request.origin, request.client, headers),
+            address=request.client.address,
+            since=request.rules.generation,
+        )
+        if objection is not None:
+            refused = Refused(objection, "What the gateway accepts has changed meanwhile.")
+            refused.key_id = principal.key_id
+            raise rules.authenticator.challenged(refused, name)
 
     # -------------------------------------------------------------------------------------------
 
@@ -372,8 +372,11 @@ class Admission:
         if self.draining:
             raise Refused("draining", "The gateway is going away; connect again.")
         limit = self.total_connections
-        if limit is not None and len(self.registry) + len(self._dialer) >= limit:
-            self.account.note_limit(route.name, "total_connections", limit)
+        begun = len(self.rules.dialer) + len(self.exchanges)
+        if limit is not None and len(self.registry) + begun >= limit:
+            self.account.note_limit(
+                route.name, Limit("total_connections", limit, "limits.total_connections")
+            )
             raise Refused(
                 "gateway_connections",
                 "The gateway serves as many connections as it may; try again later.",

@@ -26,9 +26,9 @@ from proxy.gateway.early import EarlyData
 from proxy.gateway.lingering import Lingering
 from proxy.handshake.forward import OUR_SUBPROTOCOL
 from proxy.handshake.reply import accepting
+from proxy.relay.commands import Side
 from proxy.relay.first_message import Failed, FirstMessageReader, Left, Message, Pong
 from proxy.relay.frames import close_frame
-from proxy.relay.session import Side
 
 if TYPE_CHECKING:
     from proxy.deadlines import DeadlineQueue
@@ -205,6 +205,8 @@ class FirstMessageDoor(asyncio.Protocol):
         self._proven()
         try:
             self._dial = self._house.admission.dial(self._request, self)
+        except Refused as refused:
+            self._refuse(refused)
         except Exception as failure:  # noqa: BLE001 - an unknown failure is a refusal
             self._fail(failure)
 

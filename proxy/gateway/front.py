@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.auth.question import NotAtOnce
 from proxy.errors import UPSTREAM_REFUSED, Refused, close_code_for
 from proxy.gateway.early import EarlyData
+from proxy.gateway.exchange import Exchange
 from proxy.gateway.first_message import FirstMessageDoor
 from proxy.gateway.lingering import LINGER, Lingering
 from proxy.handshake.client import peer_address, text_of
@@ -22,9 +23,9 @@ from proxy.handshake.forward import OUR_SUBPROTOCOL
 from proxy.handshake.head import Malformed, RequestHead, TooManyHeaders, parse_request
 from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, switching
 from proxy.handshake.request import check_handshake
+from proxy.relay.commands import Side
 from proxy.relay.frames import close_frame
 from proxy.relay.scanner import Extensions, Scanner, Traffic
-from proxy.relay.session import Side
 
 if TYPE_CHECKING:
     from proxy.gateway.house import House
@@ -225,10 +226,17 @@ class FrontDoor(asyncio.Protocol):
         else:
             try:
                 self._call_upstream(request)
+            except Refused as refused:
+                self._refuse(refused, request)
             except Exception as fault:  # noqa: BLE001 - an unknown failure is a refusal
                 self._fail(fault, request)
 
     def _call_upstream(self, request: HandshakeRequest) -> None:
+        if request.ordinary:
+            self._house.admission.check_again(request)
+            early = b"" if self._early is None else self._early.taken()
+            Exchange(self._house, request, self._transport, self._source).begin(early)
+            return
         self._dial = self._house.admission.dial(request, self)
         self._request = request
         self._house.opening.add(self)

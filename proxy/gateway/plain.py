@@ -71,12 +71,18 @@ class PlainHttp:
         door: Callable[[Address | None], FrontDoor],
         head_size: int,
     ) -> None:
-        self._health_path = None if health_path is None else health_path.encode("ascii")
         self._ready = ready
-        self._services = services
         self.door = door
-        self._head_size = head_size
+        self.adopt(health_path=health_path, services=services, head_size=head_size)
         self._server = web.Server(self._handle)
+
+    def adopt(
+        self, *, health_path: str | None, services: Mapping[bytes, Service], head_size: int
+    ) -> None:
+        """Takes what a new configuration says; requests under way keep their service."""
+        self._health_path = None if health_path is None else health_path.encode("ascii")
+        self._services = services
+        self._head_size = head_size
 
     def serves(self, head: RequestHead) -> bool:
         """Whether a request is for one of these services."""
@@ -105,6 +111,7 @@ class PlainHttp:
             head.headers.all(b"content-length") not in ([], [b"0"])
         )
         handler = _Handler(self, self._server, self._head_size, head, source, takes_body)
+        handler.service = self._services.get(head.target)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(raw)
@@ -118,7 +125,7 @@ class PlainHttp:
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         handler = request.protocol
         assert isinstance(handler, _Handler)
-        service = self._services.get(handler.head.target)
+        service = handler.service
         if service is not None:
             return await service.answer(request, handler.head, handler.peer())
         if request.method not in {"GET", "HEAD"}:
@@ -147,7 +154,16 @@ def _refusal(refused: Refused) -> web.Response:
 class _Handler(RequestHandler):
     """One request in aiohttp's hands; what comes behind it belongs to the next one."""
 
-    __slots__ = ("_answered", "_next", "_plain", "_server", "_source", "_takes_body", "head")
+    __slots__ = (
+        "_answered",
+        "_next",
+        "_plain",
+        "_server",
+        "_source",
+        "_takes_body",
+        "head",
+        "service",
+    )
 
     def __init__(
         self,
@@ -169,6 +185,8 @@ class _Handler(RequestHandler):
         self._plain = plain
         self._server = server
         self.head = head
+        # What answers; None for the health check.
+        self.service: Service | None = None
         self._source = source
         self._takes_body = takes_body
         # What arrived behind the request; it waits for the answer.

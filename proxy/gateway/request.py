@@ -13,6 +13,8 @@ from proxy.routes import NO_ROUTE
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from proxy.gateway.rules import Rules
+    from proxy.gateway.tracer import RequestSpan
     from proxy.handshake.client import Client
     from proxy.handshake.head import RequestHead
     from proxy.keys.principal import Principal
@@ -28,6 +30,7 @@ class HandshakeRequest:
         began: when its connection or its first byte came, on the loop's clock.
         head: as parsed.
         client: who sent it.
+        rules: in force when it came; it is judged by no others until it is let in.
         certificate: the subject of the client's certificate (RFC 4514); None without one.
     """
 
@@ -35,11 +38,14 @@ class HandshakeRequest:
     began: float
     head: RequestHead
     client: Client
+    rules: Rules
     certificate: str | None = None
     # Set by `Admission.judge`.
     path: bytes = b""
     query: bytes = b""
     route: Route | None = None
+    # Whether it is an ordinary HTTP request, to be relayed as one.
+    ordinary: bool = False
     # The target that was asked last, as text; set while it is dialled.
     upstream: str = ""
     origin: bytes | None = None
@@ -48,6 +54,8 @@ class HandshakeRequest:
     judged_at: int = -1
     # Who has a place taken for it; until a session takes them over, or `Admission.release`.
     holders: tuple[Hashable, ...] = ()
+    # Set where requests are traced.
+    span: RequestSpan | None = None
 
     @property
     def presented(self) -> Presented:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.auth.authenticator import Authenticator
+    from proxy.gateway.limiter import Limiter
     from proxy.handshake.client import Address, Client, Network
     from proxy.handshake.head import RequestHead
     from proxy.identity.tickets import TicketOffice
@@ -61,8 +62,10 @@ class ClientServices:
         secure: bool,
         trusted_proxies: Sequence[Network],
         address_header: bytes,
+        limiter: Limiter,
         new_id: Callable[[], str],
         wall: Callable[[], float],
+        clock: Callable[[], float],
         log: Logger,
     ) -> None:
         self.routes = routes
@@ -71,6 +74,8 @@ class ClientServices:
         self.wall = wall
         self.log = log
         self._buyers = buyers
+        self._limiter = limiter
+        self._clock = clock
         self._secure = secure
         self._trusted_proxies = trusted_proxies
         self._address_header = address_header
@@ -108,10 +113,19 @@ class ClientServices:
             client.address,
             self.wall(),
         )
+        limiter, now = self._limiter, self._clock()
         try:
-            return self._buyers.authenticate(question), question
+            principal = await self._identify(question)
+        except Refused as refused:
+            raise limiter.refusal(refused, route, client.address, now) from None
+        limiter.check_weak(principal, route, client.address, now)
+        return principal, question
+
+    async def _identify(self, question: Question) -> Principal:
+        try:
+            return self._buyers.authenticate(question)
         except NotAtOnce:
-            return await self._buyers.authenticate_slowly(question), question
+            return await self._buyers.authenticate_slowly(question)
 
 
 class _Service:
@@ -323,8 +337,8 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
 
 def _refusal(refused: Refused) -> web.Response:
     headers = {"X-Wskeeper-Code": refused.code, **dict(refused.headers)}
-    if refused.row.retry_after is not None:
-        headers["Retry-After"] = str(refused.row.retry_after)
+    if refused.retry_after is not None:
+        headers["Retry-After"] = str(refused.retry_after)
     return web.Response(
         status=refused.row.status,
         body=problem(refused),

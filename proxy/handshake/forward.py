@@ -111,11 +111,56 @@ def upstream_head(
         host: in place of the client's Host; None keeps it.
         settings: what the operator sets, in place of what the client or we say.
     """
+    lines = [
+        b"GET " + target + b" HTTP/1.1",
+        *_carried(
+            head, client, credential_headers, cookie, host, settings, compression=compression
+        ),
+        b"Connection: Upgrade",
+        b"Upgrade: websocket",
+        *_told(head.headers, client, ours, settings),
+        b"\r\n",
+    ]
+    return b"\r\n".join(lines)
+
+
+def upstream_lines(
+    head: RequestHead,
+    *,
+    client: Client,
+    credential_headers: Collection[bytes],
+    ours: Sequence[bytes],
+    cookie: Callable[[bytes], bytes | None] | None = None,
+    host: bytes | None = None,
+    settings: HeaderSettings | None = None,
+) -> list[bytes]:
+    """The header lines of an ordinary request; arguments are those of `upstream_head`.
+
+    A Content-Length is among them, a Transfer-Encoding is not. Whoever waits for a 100 has been
+    answered by us.
+    """
+    lines = _carried(
+        head, client, {*credential_headers, b"expect"}, cookie, host, settings, compression=True
+    )
+    return [*lines, *_told(head.headers, client, ours, settings)]
+
+
+def _carried(
+    head: RequestHead,
+    client: Client,
+    credential_headers: Collection[bytes],
+    cookie: Callable[[bytes], bytes | None] | None,
+    host: bytes | None,
+    settings: HeaderSettings | None,
+    *,
+    compression: bool,
+) -> list[bytes]:
+    """The client's own header lines that travel on."""
     headers = head.headers
     dropped = credential_headers if settings is None else settings.names.union(credential_headers)
     named = {token.lower() for token in headers.tokens(b"connection")} - _NAMED_ANYWAY
     every = bool(named) or host is not None or not _UNSUSPICIOUS.isdisjoint(dropped)
-    lines = [b"GET " + target + b" HTTP/1.1"]
+    lines = []
     for name, lower, sent in headers.lines:
         value = sent
         if every or lower not in _UNSUSPICIOUS:
@@ -135,14 +180,15 @@ def upstream_head(
                     continue
                 value = rest
         lines.append(name + b": " + value)
-    lines += (b"Connection: Upgrade", b"Upgrade: websocket")
-    if settings is None:
-        lines += _forwarding(headers, client)
-        lines += ours
-    else:
-        lines += settings.applied_to((*_forwarding(headers, client), *ours))
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    return lines
+
+
+def _told(
+    headers: Headers, client: Client, ours: Sequence[bytes], settings: HeaderSettings | None
+) -> list[bytes]:
+    """The lines that say who is calling, and those that the operator sets."""
+    told = (*_forwarding(headers, client), *ours)
+    return list(told) if settings is None else settings.applied_to(told)
 
 
 def _without_ours(offer: bytes) -> bytes:

@@ -73,8 +73,8 @@ def refusing(refused: Refused, *, request_id: str, with_body: bool = True) -> by
         lines.append(f"{name}: {value}")
         if name == "Upgrade":
             connection = "Upgrade, close"  # RFC 9110 section 7.8
-    if row.retry_after is not None:
-        lines.append(f"Retry-After: {row.retry_after}")
+    if refused.retry_after is not None:
+        lines.append(f"Retry-After: {refused.retry_after}")
     lines.append(f"Connection: {connection}\r\n\r\n")
     return "\r\n".join(lines).encode("ascii") + (body if with_body else b"")
 

@@ -27,14 +27,21 @@ class HeaderSettings:
         headers: values by name; None removes.
     """
 
-    __slots__ = ("_set", "names")
+    __slots__ = ("_headers", "_set", "names")
 
     def __init__(self, headers: Mapping[str, Template | None]) -> None:
+        self._headers = dict(headers)
         # In lower case, `_` read as `-`: no line with one of these names travels but those set.
         self.names = frozenset(folded(name.encode("ascii")) for name in headers)
         self._set = [
             (name.encode("ascii"), template) for name, template in headers.items() if template
         ]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HeaderSettings) and self._headers == other._headers
+
+    def __hash__(self) -> int:
+        return hash(self.names)
 
     def applied_to(self, ours: Iterable[bytes]) -> list[bytes]:
         """Our own header lines, less those that are set or removed, then those that are set."""

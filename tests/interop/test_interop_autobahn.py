@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -23,11 +24,16 @@ from tests.interop.program import Program
 from tests.interop.tap import Tap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AUTOBAHN = [sys.executable, str(Path(__file__).with_name("autobahn.py"))]
-CASES = 303
-RUN_DEADLINE = 100.0  # seconds for all cases; 6 to 10 are usual
+# All but compression in every size (12, 13), of which one case each is enough: what a gateway
+# could spoil there is the same in all of them.
+CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.1.1", "13.1.1"]
+COUNT = 303
+# On a busy machine Autobahn gives some endpoint up; what is worse is so every time.
+ROUNDS = 3
+RUN_DEADLINE = 100.0  # seconds for all cases; 6 to 15 are usual
 CASE_DEADLINE = 30.0
 AT_ONCE = 4
 
@@ -66,6 +72,26 @@ def test_the_comparison_tells_worse_from_better():
     assert list(worse(through, baseline)) == ["1.1.1"]
 
 
+def assert_no_worse(run: Callable[..., Verdicts], direct: Any, through: Any) -> None:
+    """Runs the cases without and with the gateway, and once more those that looked worse with it.
+
+    The two run at the same time, since much of either is waiting.
+    """
+    cases = CASES
+    for number in range(ROUNDS):
+        words = ",".join(cases)
+        with ThreadPoolExecutor() as pool:
+            without = pool.submit(run, words, direct, f"direct-{number}.stderr")
+            found = pool.submit(run, words, through, f"through-{number}.stderr").result()
+            baseline = without.result()
+        assert len(found) == len(baseline) == (COUNT if cases is CASES else len(cases))
+        left = worse(found, baseline)
+        if not left:
+            return
+        cases = list(left)
+    pytest.fail(f"worse {ROUNDS} times: {left}")
+
+
 @pytest.fixture
 def echo_url(tmp_path: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "backends.echo", "--listen", "127.0.0.1:0"]
@@ -75,31 +101,25 @@ def echo_url(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.timeout(3 * RUN_DEADLINE)
 def test_a_server_looks_no_worse_behind_the_gateway(echo_url, gateway_to, key, tmp_path):
-    def run(url: str) -> Verdicts:
+    def run(cases: str, url: str, errors: str) -> Verdicts:
         with (
             Tap(url, header=key) as tap,
-            Program(tmp_path / "autobahn.stderr", [*AUTOBAHN, "server", tap.url]) as autobahn,
+            Program(tmp_path / errors, [*AUTOBAHN, "server", cases, tap.url]) as autobahn,
         ):
             return json.loads(autobahn.line(RUN_DEADLINE))
 
-    direct = run(echo_url)
-    through = run(gateway_to(echo_url))
-    assert len(direct) == len(through) == CASES
-    assert worse(through, direct) == {}
+    assert_no_worse(run, echo_url, gateway_to(echo_url))
 
 
 @pytest.mark.timeout(3 * RUN_DEADLINE)
 def test_a_client_looks_no_worse_before_the_gateway(gateway_to, key, tmp_path):
-    def run(way) -> Verdicts:
-        with Program(tmp_path / "autobahn.stderr", [*AUTOBAHN, "client"]) as autobahn:
+    def run(cases: str, way: Callable[[str], str], errors: str) -> Verdicts:
+        with Program(tmp_path / errors, [*AUTOBAHN, "client", cases]) as autobahn:
             url = way(autobahn.line())
             asyncio.run(asyncio.wait_for(echo_every_case(url, dict([key])), RUN_DEADLINE))
             return json.loads(autobahn.line(RUN_DEADLINE))
 
-    direct = run(lambda url: url)
-    through = run(gateway_to)
-    assert len(direct) == len(through) == CASES
-    assert worse(through, direct) == {}
+    assert_no_worse(run, lambda url: url, gateway_to)
 
 
 async def echo(socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -9,9 +9,12 @@ from proxy.auth.authenticator import Authenticator
 from proxy.auth.key_verifier import KeyVerifier
 from proxy.auth.ways import ways_of
 from proxy.deadlines import Deadlines
+from proxy.gateway.account import Account
 from proxy.gateway.admission import Admission
 from proxy.gateway.front import FrontDoor
 from proxy.gateway.house import House
+from proxy.gateway.limiter import Counters, Limiter
+from proxy.gateway.rules import Rules
 from proxy.keys.key import Key, Secret, digest_of
 from proxy.keys.ring import KeyRing
 from proxy.routes import RouteTable
@@ -157,17 +160,25 @@ class Gateway:
         made = config(*(routes or ROUTES))
         ids: Iterator[int] = itertools.count(1)
         deadlines = Deadlines(self.loop)
+        account, routes = Account(self.registry, self.log), RouteTable.of(made)
+        self.limiter = Limiter(
+            made.limits, routes, self.registry.occupancy, account.note_limit, Counters()
+        )
         self.admission = Admission(
-            routes=RouteTable.of(made),
-            authenticator=Authenticator(
-                {route.name: ways_of(made.carriers_of(route)) for route in made.routes},
-                KeyVerifier(self.ring, self.trust),
-                tickets=NoTickets(),
+            rules=Rules(
+                routes,
+                Authenticator(
+                    {route.name: ways_of(made.carriers_of(route)) for route in made.routes},
+                    KeyVerifier(self.ring, self.trust),
+                    tickets=NoTickets(),
+                ),
+                self.dialer,
+                trusted_proxies=(),
+                address_header=b"x-forwarded-for",
+                limiter=self.limiter,
             ),
-            dialer=self.dialer,
+            account=account,
             registry=self.registry,
-            trusted_proxies=(),
-            address_header=b"x-forwarded-for",
             total_connections=None,
             new_id=lambda: f"{next(ids):032x}",
             wall=self.sessions.wall,

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.errors import REFUSALS, Refused
 from proxy.gateway.account import Account
+from proxy.limits.limit import Limit
 from tests.unit.gateway.scene import Gateway, key
 from tests.unit.sessions.scene import House
 
@@ -116,13 +117,30 @@ def test_fault_of_ours_is_told_and_counted_by_its_refusal_alone(scene: Scene) ->
     assert (level, event, fields["failure"]) == ("error", "internal_error", failure)
 
 
-@pytest.mark.parametrize(
-    ("given", "told"), [(None, "limits.connections"), ("keys.a.limits.connections",) * 2]
-)
-def test_limit_is_told_with_where_it_stands(scene: Scene, given: str | None, told: str) -> None:
+def test_limit_is_told_with_where_it_stands(scene: Scene) -> None:
+    told = "keys.a.limits.connections"
     for _ in range(2):
-        scene.account.note_limit("chat", "connections", 5, set_in=given)
+        scene.account.note_limit("chat", Limit("connections", 5, told))
     assert scene.account.limited == {("chat", "connections"): 2}
     assert scene.log.events("limited") == 2 * [
         {"route": "chat", "limit": "connections", "value": 5, "set_in": told}
     ]
+
+
+def test_ordinary_requests_have_books_of_their_own(scene: Scene) -> None:
+    request = judged()
+    request.ordinary = True
+    scene.account.note_refusal(Refused("upstream_timeout"), request, client="", id="")
+    scene.account.note_client_gone(request, client="", id="")
+    scene.account.note_http(request, "answered", status=204, duration=1.5, sizes=(1, 2))
+    assert not scene.outcomes("chat")
+    totals = scene.house.registry.totals["chat"]
+    assert totals.http_outcomes == {"upstream_timeout": 1, "client_gone": 1, "answered": 1}
+    assert [line[:2] for line in scene.log.lines] == [
+        ("warning", "http_refused"),
+        ("debug", "http_refused"),
+        ("debug", "http_request"),
+    ]
+    told = scene.log.lines[-1][2]
+    assert (told["method"], told["path"], told["status"]) == ("GET", "/chat", 204)
+    assert (told["bytes_from_client"], told["bytes_from_upstream"]) == (1, 2)

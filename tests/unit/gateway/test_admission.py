@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.errors import OBJECTIONS, Refused
+from proxy.errors import KEY_OBJECTIONS, OBJECTIONS, Refused
 from proxy.gateway.admission import WARN_EVERY
 from proxy.keys.key import KeyLimits, Secret
 from proxy.keys.lifecycle import rotated
@@ -144,7 +144,7 @@ def test_key_that_is_lost_while_its_upstream_is_dialled_opens_nothing(code: str)
 
 
 def test_every_objection_is_tried_meanwhile() -> None:
-    assert set(MEANWHILE) == set(OBJECTIONS)
+    assert set(MEANWHILE) == set(KEY_OBJECTIONS)
 
 
 def test_key_that_is_deleted_while_its_upstream_is_dialled_opens_nothing() -> None:

@@ -112,7 +112,7 @@ class Scene:
 
     def slowly(self, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
         """Who is calling is known later: a principal, or why there is none."""
-        authenticator = self.gateway.admission._authenticator
+        authenticator = self.gateway.admission.rules.authenticator
 
         def verify(*_: Any) -> Any:
             raise NotAtOnce
@@ -318,7 +318,7 @@ def test_verdict_on_a_client_that_has_just_left_is_heard_all_the_same(
 def test_verdict_that_let_in_gives_the_places_back_of_whoever_has_just_left(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = scene.gateway.admission._authenticator._keys
+    keys = scene.gateway.admission.rules.authenticator._keys
     question = scene.gateway.admission._question
     client = scene.opens()
     (door,) = scene.house.opening

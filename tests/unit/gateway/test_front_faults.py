@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,11 @@ class Faulty:
                 raise RuntimeError("the secret of the fault")
 
         return step
+
+    def receive(self, head: Any, *_: Any, **__: Any) -> Any:
+        if self._step == "receive":
+            raise RuntimeError("the secret of the fault")
+        return SimpleNamespace(id="an-id", head=head, route=None, ordinary=False)
 
     def new_id(self) -> str:
         return "an-id"

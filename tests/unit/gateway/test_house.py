@@ -15,7 +15,7 @@ def test_unknown_may_stay_below_the_limit(limit: int | None, there: int) -> None
     gateway = Gateway()
     house = gateway.house
     house._unauthenticated, house.unproven = limit, there
-    (route, *_) = gateway.admission.routes
+    (route, *_) = gateway.admission.rules.routes
     assert house.admits_unproven(route)
     assert not gateway.log.events("limited")
 
@@ -25,7 +25,7 @@ def test_one_too_many_is_noted(there: int) -> None:
     gateway = Gateway({"name": "chat", "path": "/chat"})
     house = gateway.house
     house._unauthenticated, house.unproven = 2, there
-    (route,) = gateway.admission.routes
+    (route,) = gateway.admission.rules.routes
     assert not house.admits_unproven(route)
     assert house.unproven == there
     assert gateway.log.events("limited") == [

@@ -14,6 +14,8 @@ from proxy.auth.key_verifier import KeyVerifier
 from proxy.auth.question import NotAtOnce
 from proxy.auth.ways import ways_of
 from proxy.errors import Refused
+from proxy.gateway.account import Account
+from proxy.gateway.limiter import Counters, Limiter
 from proxy.gateway.services import ClientServices, RenewalService, TicketService
 from proxy.handshake.client import peer_address
 from proxy.keys.key import Key, Secret, digest_of
@@ -80,6 +82,13 @@ class Scene:
             route.name: ways_of([*made.carriers_of(route), *made.carriers]) for route in made.routes
         }
         self.buyers = Authenticator(every, KeyVerifier(ring, Trust()), tickets=NoTickets())
+        limiter = Limiter(
+            made.limits,
+            self.routes,
+            self.sessions.registry.occupancy,
+            Account(self.sessions.registry, self.log).note_limit,
+            Counters(),
+        )
         self.shared = ClientServices(
             **{
                 "routes": self.routes,
@@ -88,6 +97,8 @@ class Scene:
                 "secure": False,
                 "trusted_proxies": (ip_network("192.0.2.1/32"),),
                 "address_header": b"x-forwarded-for",
+                "limiter": limiter,
+                "clock": self.sessions.loop.time,
                 "new_id": lambda: "an-id",
                 "wall": self.sessions.wall,
                 "log": self.log,

@@ -25,7 +25,7 @@ def gateway(**upstream: Any) -> Gateway:
 
 
 def member(of: Gateway, index: int) -> Member:
-    route = of.admission.routes.get("chat")
+    route = of.admission.rules.routes.get("chat")
     assert route is not None
     return Member("chat", route.targets[index], lambda *_: None)
 
@@ -78,7 +78,7 @@ def test_handshake_that_fails_counts_nowhere() -> None:
 def asked(balance: str, principal: Any, address: str = "192.0.2.7") -> HandshakeRequest:
     made = config({"upstream": {"targets": TARGETS, "balance": balance}})
     client = Client(ip_address(address), ip_address(address), trusted=False, scheme="http")
-    asks = HandshakeRequest("id", 0.0, request(upgrade("/chat")), client)
+    asks = HandshakeRequest("id", 0.0, request(upgrade("/chat")), client, gateway().admission.rules)
     asks.route, asks.principal = Route.of(made, made.routes[0]), principal
     return asks
 

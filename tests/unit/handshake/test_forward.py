@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from proxy.config.header_values import template
 from proxy.handshake.client import Client
-from proxy.handshake.forward import offered_extensions, offered_subprotocols, upstream_head
+from proxy.handshake.forward import (
+    offered_extensions,
+    offered_subprotocols,
+    upstream_head,
+    upstream_lines,
+)
 from proxy.handshake.head import parse_request
 from proxy.handshake.settings import HeaderSettings
 from tests.harness import heads
@@ -407,3 +412,47 @@ def test_header_that_is_set_speaks_of_the_client() -> None:
     assert head.get("X-Who") == "192.0.2.7 chat legacy"
     assert head.get("X-Real-IP") is None
     assert head.get("X-Forwarded-For") == "192.0.2.7"
+
+
+# Ordinary requests ---------------------------------------------------------------------------
+
+
+def ordinary(*lines: str, settings: HeaderSettings | None = None) -> list[bytes]:
+    """The header lines that go upstream of an ordinary request."""
+    return upstream_lines(
+        request(heads.plain("/app", "X-Api-Key: canary", *lines, method="POST")),
+        client=STRANGER,
+        credential_headers=frozenset({b"x-api-key"}),
+        ours=OURS,
+        settings=settings,
+    )
+
+
+def test_ordinary_request_travels_without_its_framing_and_what_waits_for_it() -> None:
+    kept = ("Content-Type: a/b", "Cookie: a=b")
+    dropped = (
+        "Transfer-Encoding: chunked",
+        "Expect: 100-continue",
+        "Connection: X-Hop",
+        "X-Hop: 1",
+    )
+    assert ordinary(*kept, *dropped) == [
+        b"Host: gateway.test",
+        *(line.encode() for line in kept),
+        b"X-Forwarded-For: 192.0.2.7",
+        b"X-Forwarded-Proto: http",
+        b"X-Forwarded-Host: gateway.test",
+        b"X-Real-IP: 192.0.2.7",
+        *OURS,
+    ]
+
+
+def test_ordinary_request_keeps_its_length() -> None:
+    assert b"Content-Length: 5" in ordinary("Content-Length: 5")
+
+
+def test_settings_hold_for_ordinary_requests() -> None:
+    settings = HeaderSettings({"X-Key": template("{key.id}"), "X-Request-Id": None, "A": None})
+    lines = ordinary("A: 1", "X_Key: forged", settings=settings)
+    assert b"X-Key: legacy" in lines
+    assert not [line for line in lines if line.startswith((b"A:", b"X_Key", b"X-Request-Id"))]

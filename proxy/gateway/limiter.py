@@ -1,0 +1,303 @@
+"""Who takes how much: the contract's section 6, as far as a handshake can meet it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+from proxy.errors import Refused
+from proxy.gateway.route_limits import (
+    CLIENT_TO_UPSTREAM,
+    UPSTREAM_TO_CLIENT,
+    RouteLimits,
+    key_level,
+    level_of,
+)
+from proxy.keys.key import UNLIMITED as UNLIMITED_KEY
+from proxy.limits.addresses import counted_as
+from proxy.limits.buckets import HandshakeRate, TokenBucket
+from proxy.limits.failures import AuthFailures
+from proxy.limits.limit import Limit, strictest
+from proxy.sessions.rules import UNLIMITED, MeteredRate, SessionLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable
+    from typing import Literal
+
+    from proxy.config.limit_fields import Limits
+    from proxy.handshake.client import Address
+    from proxy.keys.key import Key
+    from proxy.keys.principal import Principal
+    from proxy.routes import Route, RouteTable
+    from proxy.sessions.occupancy import Occupancy
+    from proxy.sessions.rules import SessionRules
+
+# What a guesser is refused with: for want of the right credential.
+_GUESSES: Final = frozenset({"key_missing", "key_unknown", "token_invalid", "ticket_invalid"})
+
+_FULL_ROUTE: Final = "This service has as many connections as it may; try again later."
+_FULL_KEY: Final = "Your key has as many connections as it may; close one of them first."
+_FULL_ADDRESS: Final = "Your address has as many connections as it may; close one of them first."
+_FULL_SUBJECT: Final = "There are as many connections for you as may be; close one of them first."
+_TOO_OFTEN: Final = "Your address connects too often; wait as long as Retry-After says."
+_GUESSING: Final = "Your address showed too many wrong credentials; wait, then use the right one."
+
+
+class Counters:
+    """What is counted over time; a new configuration counts on, where its limits are the same.
+
+    Each is kept by the scope in which its limit counts, and the limit's value.
+    """
+
+    def __init__(self) -> None:
+        self.rates: dict[tuple[str, float], HandshakeRate] = {}
+        self.failures: dict[tuple[str, float], AuthFailures] = {}
+        # Shared by the sessions of a key, for as long as there are any; by what is counted, too.
+        self.buckets: WeakValueDictionary[tuple[str, str, float], TokenBucket]
+        self.buckets = WeakValueDictionary()
+
+    def keep(self, kept: Collection[tuple[str, float]]) -> None:
+        """Forgets what no limit of the configuration counts any more; keys come back by need."""
+        for table in (self.rates, self.failures):
+            for name in set(table).difference(kept):
+                del table[name]
+
+
+class Limiter:
+    """Counts what clients, subjects, routes and keys take, and refuses what is too much.
+
+    Args:
+        top: the limits of the whole gateway.
+        routes: all routes.
+        occupancy: of live sessions, and of handshakes that are about to become one.
+        met: is told of each limit that is met, with the name of the route.
+        counters: outlive the configuration.
+    """
+
+    def __init__(
+        self,
+        top: Limits,
+        routes: RouteTable,
+        occupancy: Occupancy,
+        met: Callable[[str, Limit], None],
+        counters: Counters,
+    ) -> None:
+        self._occupancy = occupancy
+        self._met = met
+        general = level_of(top, scope="", place="limits")
+        self._routes = {
+            route.name: RouteLimits(
+                route,
+                (
+                    general,
+                    level_of(
+                        route.limits,
+                        scope=f"route {route.name}",
+                        place=f"routes.{route.name}.limits",
+                    ),
+                ),
+            )
+            for route in routes
+        }
+        self._on_exceed = {
+            route.name: route.limits.on_exceed or top.on_exceed or "throttle" for route in routes
+        }
+        self._counters = counters
+        counters.keep(
+            {
+                (scope, limit.value)
+                for limits in self._routes.values()
+                for scope, limit in (*limits.handshakes, *limits.failures)
+            }
+        )
+
+    # A handshake -------------------------------------------------------------------------------
+
+    def check_client(self, route: Route, address: Address, now: float) -> None:
+        """What needs no secret: how often a client comes, and how many sessions there are.
+
+        Args:
+            now: seconds on any steady clock.
+
+        Raises:
+            Refused: `handshake_rate`, `address_connections` or `gateway_connections`.
+        """
+        limits = self._routes[route.name]
+        for scope, limit in limits.handshakes:
+            self._check_rate(route, scope, limit, address, now)
+        self._check_places(route, address)
+
+    def check_caller(
+        self, route: Route, address: Address, principal: Principal, now: float
+    ) -> None:
+        """How much the caller may take, now that it is known who it is.
+
+        Raises:
+            Refused: `handshake_rate`, `key_connections`, `address_connections` or
+                `subject_connections`.
+        """
+        for scope, limit in self._routes[route.name].per_subject:
+            self._check_subject(route, scope, limit, principal)
+        key = principal.key
+        if key is None or key.limits is UNLIMITED_KEY or key.limits == UNLIMITED_KEY:
+            return
+        level = key_level(key)
+        rate = level.limit("handshakes_per_second")
+        if rate is not None:
+            self._check_rate(route, level.scope, rate, address, now)
+        cap = level.limit("connections")
+        if cap is not None and self._is_full(route, key.id, cap):
+            raise Refused("key_connections", _FULL_KEY)
+        cap = level.limit("connections_per_address")
+        if cap is not None:
+            self._check_address(route, level.scope, cap, address)
+        cap = level.limit("connections_per_subject")
+        if cap is not None:
+            self._check_subject(route, level.scope, cap, principal)
+
+    def seat(self, route: Route, address: Address, principal: Principal) -> tuple[Hashable, ...]:
+        """Takes the places of a caller that is let in; returns who holds them.
+
+        Raises:
+            Refused: `address_connections` or `gateway_connections`.
+        """
+        limits = self._routes[route.name]
+        self._check_places(route, address)
+        holders: list[Hashable] = []
+        if limits.connections is not None:
+            holders.append(("route", route.name))
+        for scope, _ in limits.per_address:
+            holders.append(("address", scope, counted_as(address)))
+        subject, key = principal.subject, principal.key
+        if subject is not None:
+            holders += [("subject", scope, subject) for scope, _ in limits.per_subject]
+        if key is not None:
+            holders.append(key.id)
+            if key.limits.connections_per_address is not None:
+                holders.append(("address", f"key {key.id}", counted_as(address)))
+            if key.limits.connections_per_subject is not None and subject is not None:
+                holders.append(("subject", f"key {key.id}", subject))
+        self._occupancy.take(holders)
+        return tuple(holders)
+
+    # Guessing ----------------------------------------------------------------------------------
+
+    def refusal(self, refused: Refused, route: Route, address: Address, now: float) -> Refused:
+        """What a caller is refused with whose credential failed; counts the failure.
+
+        Args:
+            refused: as found out; `shown` is the digest of the credential, if there was one.
+        """
+        if refused.code not in _GUESSES:
+            return refused
+        client, wait = counted_as(address), self._exhausted(route, address, now)
+        if wait is not None:
+            return wait
+        if refused.shown is not None:
+            for scope, limit in self._routes[route.name].failures:
+                self._failures_of(scope, limit).note(client, refused.shown, now)
+        return refused
+
+    def check_weak(self, principal: Principal, route: Route, address: Address, now: float) -> None:
+        """Keeps a key that can be guessed from whoever is guessing; others always pass.
+
+        Raises:
+            Refused: `auth_failures`.
+        """
+        if principal.key is not None and principal.key.weak:
+            refused = self._exhausted(route, address, now)
+            if refused is not None:
+                raise refused
+
+    def _exhausted(self, route: Route, address: Address, now: float) -> Refused | None:
+        for scope, limit in self._routes[route.name].failures:
+            wait = self._failures_of(scope, limit).exhausted(counted_as(address), now)
+            if wait is not None:
+                self._met(route.name, limit)
+                return Refused("auth_failures", _GUESSING, retry_after=max(wait, 1))
+        return None
+
+    # A session ---------------------------------------------------------------------------------
+
+    def rules_of(self, route: Route) -> SessionRules:
+        """What holds for every session of a route."""
+        return self._routes[route.name].rules
+
+    def limits_of(self, route: Route, principal: Principal) -> SessionLimits:
+        """What one session may do."""
+        plan, key = self._routes[route.name], principal.key
+        level = None if key is None or key.limits == UNLIMITED_KEY else key_level(key)
+        up, down = plan.message_sizes
+        rates: list[MeteredRate] = []
+        if plan.messages is not None:
+            rates.append(MeteredRate("messages", plan.messages, TokenBucket(plan.messages.value)))
+        if plan.bytes is not None:
+            rates.append(MeteredRate("bytes", plan.bytes, TokenBucket(plan.bytes.value)))
+        on_exceed = self._on_exceed[route.name]
+        if key is not None and level is not None:
+            up = strictest(up, level.message_limit(CLIENT_TO_UPSTREAM))
+            down = strictest(down, level.message_limit(UPSTREAM_TO_CLIENT))
+            rates += self._shared(key, "messages", level.limit("messages_per_second"))
+            rates += self._shared(key, "bytes", level.limit("bytes_per_second"))
+            on_exceed = key.limits.on_exceed or on_exceed
+        if up is None and down is None and not rates:
+            return UNLIMITED
+        return SessionLimits((up, down), tuple(rates), on_exceed == "close")
+
+    def _shared(
+        self, key: Key, kind: Literal["messages", "bytes"], limit: Limit | None
+    ) -> list[MeteredRate]:
+        """A rate that all sessions of a key share."""
+        if limit is None:
+            return []
+        name = (key.id, kind, limit.value)
+        buckets = self._counters.buckets
+        bucket = buckets.get(name)
+        if bucket is None:
+            bucket = buckets[name] = TokenBucket(limit.value)
+        return [MeteredRate(kind, limit, bucket)]
+
+    # -------------------------------------------------------------------------------------------
+
+    def _check_rate(
+        self, route: Route, scope: str, limit: Limit, address: Address, now: float
+    ) -> None:
+        name = (scope, limit.value)
+        rate = self._counters.rates.get(name)
+        if rate is None:
+            rate = self._counters.rates[name] = HandshakeRate(limit.value)
+        wait = rate.admit(counted_as(address), now)
+        if wait is not None:
+            self._met(route.name, limit)
+            raise Refused("handshake_rate", _TOO_OFTEN, retry_after=max(wait, 1))
+
+    def _check_places(self, route: Route, address: Address) -> None:
+        limits = self._routes[route.name]
+        if limits.connections is not None and self._is_full(
+            route, ("route", route.name), limits.connections
+        ):
+            raise Refused("gateway_connections", _FULL_ROUTE)
+        for scope, limit in limits.per_address:
+            self._check_address(route, scope, limit, address)
+
+    def _check_address(self, route: Route, scope: str, limit: Limit, address: Address) -> None:
+        if self._is_full(route, ("address", scope, counted_as(address)), limit):
+            raise Refused("address_connections", _FULL_ADDRESS)
+
+    def _check_subject(self, route: Route, scope: str, limit: Limit, principal: Principal) -> None:
+        subject = principal.subject
+        if subject is not None and self._is_full(route, ("subject", scope, subject), limit):
+            raise Refused("subject_connections", _FULL_SUBJECT)
+
+    def _is_full(self, route: Route, holder: Hashable, limit: Limit) -> bool:
+        if self._occupancy.of(holder) < limit.value:
+            return False
+        self._met(route.name, limit)
+        return True
+
+    def _failures_of(self, scope: str, limit: Limit) -> AuthFailures:
+        name = (scope, limit.value)
+        failures = self._counters.failures.get(name)
+        if failures is None:
+            failures = self._counters.failures[name] = AuthFailures(int(limit.value))
+        return failures

@@ -1,0 +1,100 @@
+"""What the upstream is asked: the client's request, as it goes on to a target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.config.values import Target
+from proxy.gateway.request import certificate_headers
+from proxy.gateway.tracer import TRACE_HEADERS
+from proxy.handshake.forward import upstream_head, upstream_lines
+from proxy.upstream.http_call import Asking
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from proxy.auth.stripping import Stripping
+    from proxy.gateway.request import HandshakeRequest
+    from proxy.sessions.occupancy import Occupancy
+    from proxy.upstream.pool import Member
+
+
+def upstream_request(request: HandshakeRequest, occupancy: Occupancy, member: Member) -> bytes:
+    """The head of a handshake for a target that is about to be asked.
+
+    Args:
+        request: of a caller that is let in.
+        occupancy: where the target's place is taken, if its route counts them.
+        member: of the route's targets, the one to ask.
+    """
+    route, target = request.route, member.target
+    assert route is not None
+    _note_target(request, occupancy, member)
+    stripping = request.rules.authenticator.stripping(route.name)
+    return upstream_head(
+        request.head,
+        route.upstream_target(request.path, stripping.query(request.query), target),
+        client=request.client,
+        credential_headers=_not_carried(request, stripping),
+        cookie=stripping.cookie,
+        compression=route.compression,
+        ours=_our_lines(request),
+        host=None if route.preserve_host else target.authority,
+        settings=route.settings,
+    )
+
+
+def ordinary_request(request: HandshakeRequest, occupancy: Occupancy, member: Member) -> Asking:
+    """An ordinary request, as `upstream_request` has a handshake."""
+    route, target = request.route, member.target
+    assert route is not None
+    _note_target(request, occupancy, member)
+    stripping = request.rules.authenticator.stripping(route.name)
+    return Asking(
+        request.head.method,
+        route.upstream_target(request.path, stripping.query(request.query), target),
+        upstream_lines(
+            request.head,
+            client=request.client,
+            credential_headers=_not_carried(request, stripping),
+            cookie=stripping.cookie,
+            ours=_our_lines(request),
+            host=None if route.preserve_host else target.authority,
+            settings=route.settings,
+        ),
+    )
+
+
+def _note_target(request: HandshakeRequest, occupancy: Occupancy, member: Member) -> None:
+    """Remembers who is asked, and counts the request there in place of who was asked before."""
+    route, target = request.route, member.target
+    request.upstream = member.text
+    if request.span is not None:
+        request.span.dials(member.text)
+    if route is not None and route.balance == "least_connections":
+        # Its place is given back with the others, by the session or by `Admission.release`.
+        before = [holder for holder in request.holders if isinstance(holder, Target)]
+        occupancy.release(before)
+        occupancy.take((target,))
+        kept = (holder for holder in request.holders if not isinstance(holder, Target))
+        request.holders = (*kept, target)
+
+
+def _not_carried(request: HandshakeRequest, stripping: Stripping) -> Collection[bytes]:
+    """Lower-case names of the client's headers that do not travel on."""
+    carried_it = stripping.headers(request.presented)
+    return carried_it if request.span is None else TRACE_HEADERS.union(carried_it)
+
+
+def _our_lines(request: HandshakeRequest) -> tuple[bytes, ...]:
+    """The header lines that tell the upstream what we know of a request that is let in."""
+    route, principal = request.route, request.principal
+    assert route is not None
+    assert principal is not None
+    return (
+        b"X-Request-Id: " + request.id.encode(),
+        b"X-Wskeeper-Route: " + route.name.encode(),
+        *certificate_headers(request),
+        *principal.headers,
+        *(() if request.span is None else request.span.header_lines),
+    )
