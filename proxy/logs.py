@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
     Later = Callable[[float, Callable[[], None]], object]
+    # Hears of an event: its level, its name, and its fields, which it may keep.
+    Hear = Callable[[str, str, Event], None]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -40,8 +42,10 @@ class Logger(Protocol):
     def flush(self) -> None: ...
 
 
-class _Lines:
+class Lines:
     """A logger that writes a line for each event of its level or above.
+
+    Whoever hears of events does so whatever the level, but for debugging.
 
     Two lines a session are a good part of a session's price, most of it the system call. With a
     `later` lines are written together, at most `FLUSH_EVERY` seconds after the first; warnings
@@ -51,32 +55,48 @@ class _Lines:
     def __init__(
         self,
         stream: TextIO,
-        render: Callable[[str, str, Event], str],
+        render: Callable[[str, str, Event, BaseException | None], str],
         level: str,
         later: Later | None,
+        heard: Hear | None,
     ) -> None:
         self._stream = stream
         self._render = render
         self._later = later
+        self._heard = heard
         self._waiting: list[str] = []
-        least = _LEVELS[level]
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
+        """Says anew from which level on events are written."""
+        self._least = least = _LEVELS[level]
         for name, rank in _LEVELS.items():
-            if rank < least:
+            if rank < least and (self._heard is None or name == "debug"):
                 setattr(self, name, _nothing)
+            else:
+                self.__dict__.pop(name, None)
 
     def debug(self, event: str, **fields: Any) -> None:
-        self._write(self._render("debug", event, fields))
+        self._write(self._render("debug", event, fields, fields.pop("failure", None)))
 
     def info(self, event: str, **fields: Any) -> None:
-        self._write(self._render("info", event, fields))
+        self._take("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        self._write(self._render("warning", event, fields))
+        self._take("warning", event, fields)
         self.flush()
 
     def error(self, event: str, **fields: Any) -> None:
-        self._write(self._render("error", event, fields))
+        self._take("error", event, fields)
         self.flush()
+
+    def _take(self, level: str, event: str, fields: Event) -> None:
+        # Whoever keeps events keeps no exception: it would keep the frames it went through.
+        failure = fields.pop("failure", None)
+        if self._heard is not None:
+            self._heard(level, event, fields)
+        if _LEVELS[level] >= self._least:
+            self._write(self._render(level, event, fields, failure))
 
     def _write(self, line: str) -> None:
         self._waiting.append(line)
@@ -117,11 +137,10 @@ def _second(moment: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
 
 
-def _json_line(level: str, event: str, fields: Event) -> str:
+def _json_line(level: str, event: str, fields: Event, failure: BaseException | None) -> str:
     """The contract's line: ts (RFC 3339 UTC), level, event, then the fields as given."""
     now = time.time()
     stamp = f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
-    failure = fields.pop("failure", None)
     line = _encode({"ts": stamp, "level": level, "event": event, **fields})
     if len(line) > _MAX_LINE:
         bounded = {name: _bounded(value) for name, value in fields.items()}
@@ -132,8 +151,7 @@ def _json_line(level: str, event: str, fields: Event) -> str:
     return line
 
 
-def _pretty_line(level: str, event: str, fields: Event) -> str:
-    failure = fields.pop("failure", None)
+def _pretty_line(level: str, event: str, fields: Event, failure: BaseException | None) -> str:
     now = time.time()
     moment = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03}"
     shown = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
@@ -157,8 +175,13 @@ def _shown(value: Any) -> str:
 
 
 def logger(
-    *, level: str, form: str, stream: TextIO = sys.stderr, later: Later | None = None
-) -> Logger:
+    *,
+    level: str,
+    form: str,
+    stream: TextIO = sys.stderr,
+    later: Later | None = None,
+    heard: Hear | None = None,
+) -> Lines:
     """Makes the gateway's logger.
 
     Args:
@@ -167,9 +190,10 @@ def logger(
         stream: where lines go.
         later: calls a function in so many seconds; lines may wait for each other then. None
             writes each at once.
+        heard: hears of every event that is more than debugging, whatever the level.
     """
     pretty = form == "pretty" or (form == "auto" and stream.isatty())
-    return _Lines(stream, _pretty_line if pretty else _json_line, level, later)
+    return Lines(stream, _pretty_line if pretty else _json_line, level, later, heard)
 
 
 class _Bridge(logging.Handler):

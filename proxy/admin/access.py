@@ -6,6 +6,7 @@ left out: a browser here would carry their requests (DNS rebinding, cross-site f
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import re
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from proxy.admin.problems import Problem
 from proxy.keys.key import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxy.admin.failures import TokenFailures
+    from proxy.admin.logins import Logins
     from proxy.config.model import Admin
 
 Role = Literal["viewer", "operator", "admin"]
@@ -65,6 +67,7 @@ class Asked(NamedTuple):
         scheme: `http` or `https`.
         hosts, origins, fetch_sites, authorizations: the values of Host, Origin, Sec-Fetch-Site
             and Authorization, one for each line.
+        login: the console's cookie; empty without one.
     """
 
     address: str
@@ -73,6 +76,7 @@ class Asked(NamedTuple):
     origins: Sequence[str] = ()
     fetch_sites: Sequence[str] = ()
     authorizations: Sequence[str] = ()
+    login: str = ""
 
 
 class Access:
@@ -82,12 +86,19 @@ class Access:
         tokens: none leaves the listener open to this machine.
         unix: whether it listens on a Unix socket, which no browser reaches.
         failures: counts wrong tokens.
+        logins: those of the console; None where there is no console.
     """
 
     def __init__(
-        self, tokens: Iterable[AdminToken], *, unix: bool, failures: TokenFailures
+        self,
+        tokens: Iterable[AdminToken],
+        *,
+        unix: bool,
+        failures: TokenFailures,
+        logins: Logins | None = None,
     ) -> None:
-        self._tokens = tuple(tokens)
+        self.tokens = tuple(tokens)
+        self.logins = logins
         self._unix = unix
         self._failures = failures
 
@@ -99,11 +110,39 @@ class Access:
         """
         if any(site.lower() == "cross-site" for site in asked.fetch_sites):
             raise Problem("cross_site", "A page of another site may not use this API.")
-        if self._tokens:
-            return self._holder(asked)
+        if self.tokens:
+            token = self._logged_in(asked) or self._shown(asked, _bearer)
+            return Operator(token.name, token.role)
         self._refuse_other_hosts(asked.hosts)
         refuse_other_origins(asked)
         return Operator(LOCAL, "admin")
+
+    def log_in(self, asked: Asked, text: str) -> tuple[Operator, str]:
+        """Who shows a token in a form, and the cookie of the login.
+
+        Raises:
+            Problem: `cross_site`, `token_unknown` or `token_failures`.
+        """
+        assert self.logins is not None
+        if "cross-site" in map(str.lower, asked.fetch_sites):
+            raise Problem("cross_site", "A page of another site may not log anybody in.")
+        _refuse_foreign_pages(asked)
+        token = self._shown(asked, lambda _: text.strip().encode("utf-8", "replace"))
+        return Operator(token.name, token.role), self.logins.begin(token)
+
+    def log_out(self, asked: Asked) -> None:
+        """Ends the login that a request came with."""
+        if self.logins is not None and self._logged_in(asked) is not None:
+            self.logins.end(asked.login)
+
+    def _logged_in(self, asked: Asked) -> AdminToken | None:
+        """Whose login the request carries, unless it shows a token itself."""
+        if self.logins is None or not asked.login or asked.authorizations:
+            return None
+        token = self.logins.holder(asked.login, self.tokens)
+        if token is not None:  # A browser sends the cookie, whatever page asks it to.
+            _refuse_foreign_pages(asked)
+        return token
 
     def _refuse_other_hosts(self, hosts: Sequence[str]) -> None:
         own = len(hosts) == 1 and _OWN_HOST.fullmatch(hosts[0])
@@ -114,8 +153,8 @@ class Access:
                 "one of these, or set 'admin.token'.",
             )
 
-    def _holder(self, asked: Asked) -> Operator:
-        """Whose token the request shows."""
+    def _shown(self, asked: Asked, read: Callable[[Asked], bytes]) -> AdminToken:
+        """The token that somebody shows, where `read` finds it."""
         wait = self._failures.wait(asked.address)
         if wait is not None:
             raise Problem(
@@ -123,11 +162,11 @@ class Access:
                 "Wait, then use the right token.",
                 (("Retry-After", str(wait)),),
             )
-        digest = digest_of(_bearer(asked.authorizations))
+        digest = digest_of(read(asked))
         holder = None
-        for token in self._tokens:  # All of them, so that no time tells which was near.
+        for token in self.tokens:  # All of them, so that no time tells which was near.
             if hmac.compare_digest(token.digest, digest):
-                holder = Operator(token.name, token.role)
+                holder = token
         if holder is None:
             self._failures.note(asked.address, digest)
             raise Problem("token_unknown", "Use a token of 'admin.tokens'.", _CHALLENGE)
@@ -145,10 +184,22 @@ def refuse_other_origins(asked: Asked) -> None:
         raise Problem("cross_site", "A page of another origin may not use this API.")
 
 
-def _bearer(authorizations: Sequence[str]) -> bytes:
+def _refuse_foreign_pages(asked: Asked) -> None:
+    """As above where a login counts; a proxy that ends TLS hides the scheme the page has."""
+    for scheme in ("https", "http"):
+        with contextlib.suppress(Problem):
+            return refuse_other_origins(asked._replace(scheme=scheme))
+    raise Problem(
+        "cross_site",
+        "A page of another origin may not use this API; a proxy in front of it must pass 'Host' "
+        "on as it is.",
+    )
+
+
+def _bearer(asked: Asked) -> bytes:
     """The token (RFC 6750 section 2.1)."""
-    if len(authorizations) == 1:
-        scheme, _, token = authorizations[0].partition(" ")
+    if len(asked.authorizations) == 1:
+        scheme, _, token = asked.authorizations[0].partition(" ")
         if scheme.lower() == "bearer" and token.strip(" "):
             return token.strip(" ").encode("utf-8", "surrogateescape")
     raise Problem("token_missing", "Send 'Authorization: Bearer <token>', once.", _CHALLENGE)

@@ -67,5 +67,7 @@ def translated(failure: web.HTTPException) -> Problem:
 
 
 async def add_common_headers(_request: web.Request, answer: web.StreamResponse) -> None:
-    """Puts on an answer what every answer carries."""
+    """Puts on an answer what every answer carries; a file may say how long it is kept."""
+    kept = answer.headers.get("Cache-Control", COMMON["Cache-Control"])
     answer.headers.update(COMMON)
+    answer.headers["Cache-Control"] = kept

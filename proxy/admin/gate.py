@@ -9,6 +9,7 @@ from aiohttp import web
 from proxy.admin.access import Asked
 from proxy.admin.answers import refusing, translated
 from proxy.admin.desk import OPERATOR
+from proxy.admin.logins import COOKIE
 from proxy.admin.problems import Problem
 from proxy.keys.lifecycle import NotPossible
 from proxy.stores.store import Conflict, NoSuchKey, StoreUnavailable
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
     from proxy.admin.access import Access
+    from proxy.admin.hosting import Pages
     from proxy.logs import Logger
 
 
-def gate(access: Access, log: Logger, open_paths: Collection[str]) -> Middleware:
+def gate(
+    access: Access, log: Logger, open_paths: Collection[str], pages: Pages | None = None
+) -> Middleware:
     """The middleware around every handler.
 
     Args:
         access: finds out who asks.
         log: where wrong tokens and failures of ours go.
         open_paths: resources that anybody may ask for.
+        pages: says problems to whoever reads pages.
     """
 
     @web.middleware
@@ -36,14 +41,17 @@ def gate(access: Access, log: Logger, open_paths: Collection[str]) -> Middleware
         try:
             resource = request.match_info.route.resource
             if resource is None or resource.canonical not in open_paths:
-                request[OPERATOR] = access.admit(_asked(request))
+                request[OPERATOR] = access.admit(asked_of(request))
             return await handler(request)
         except ConnectionError:
             raise  # The client is gone.
+        except web.HTTPRedirection as elsewhere:
+            return web.Response(status=elsewhere.status, headers=_location(elsewhere))
         except Exception as failure:  # noqa: BLE001 - whatever it is, the answer is a problem
             problem = _problem_of(failure)
             _tell(log, request, problem, failure)
-            return refusing(problem)
+            shown = None if pages is None else pages.refusing(request, problem)
+            return refusing(problem) if shown is None else shown
 
     return pass_gate
 
@@ -52,11 +60,26 @@ def _tell(log: Logger, request: web.Request, problem: Problem, failure: Exceptio
     """Logs what operators want to know of."""
     if problem.code == "token_unknown":
         log.warning("admin_refused", client=request.remote, code=problem.code)
+    if problem.code == "role_forbidden":
+        resource = request.match_info.route.resource
+        log.warning(
+            "admin_refused",
+            by=request[OPERATOR].by,
+            client=request.remote,
+            code=problem.code,
+            # As the pattern: what stands in a path may be a secret.
+            asked=f"{request.method} {resource.canonical if resource is not None else ''}",
+        )
     if problem.code == "internal_error":
         log.error("internal_error", listener="admin", failure=failure)
 
 
-def _asked(request: web.Request) -> Asked:
+def _location(elsewhere: web.HTTPRedirection) -> dict[str, str]:
+    return {"Location": elsewhere.headers["Location"]}
+
+
+def asked_of(request: web.Request) -> Asked:
+    """What of a request decides who asks."""
     headers = request.headers
     return Asked(
         address=request.remote or "",
@@ -65,6 +88,7 @@ def _asked(request: web.Request) -> Asked:
         origins=headers.getall("Origin", []),
         fetch_sites=headers.getall("Sec-Fetch-Site", []),
         authorizations=headers.getall("Authorization", []),
+        login=request.cookies.get(COOKIE, ""),
     )
 
 

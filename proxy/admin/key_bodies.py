@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 
 from proxy.admin.problems import invalid
 from proxy.config import fields, translation, values
@@ -58,7 +58,11 @@ class NewKey(KeyChanges):
 class Rotation(Section):
     """A rotation; the secrets before it stay valid for `overlap` seconds."""
 
-    overlap: Annotated[float, BeforeValidator(_overlap)] = OVERLAP
+    overlap: Annotated[
+        float,
+        BeforeValidator(_overlap),
+        WithJsonSchema({"type": ["string", "number"], "examples": ["24h", 0]}),
+    ] = OVERLAP
 
 
 class Nothing(Section):

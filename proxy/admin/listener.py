@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from proxy.admin.access import Access, tokens_of
+from proxy.admin.desk import DESK
 from proxy.admin.failures import TokenFailures
 from proxy.admin.protocol import AdminProtocol
-from proxy.admin.server import application
+from proxy.admin.server import application, open_metrics
 from proxy.config.values import UnixAddress
 from proxy.listeners import address_of, listen
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     import asyncio
     import ssl
 
-    from prometheus_client import CollectorRegistry
-
     from proxy.admin.desk import AdminDesk
+    from proxy.admin.hosting import Pages
+    from proxy.admin.logins import Logins
     from proxy.admin.try_page.page import TryPage
-    from proxy.config.model import Admin, Timeouts
+    from proxy.config.limit_fields import Timeouts
+    from proxy.config.model import Admin
     from proxy.logs import Logger
+    from proxy.metrics.scrape import Metrics
 
 
 class AdminListener:
@@ -36,12 +39,14 @@ class AdminListener:
         timeouts: of TLS handshakes and closes.
         tls: None for plain TCP.
         try_page: the demo's page; None for no such page.
+        pages: the console; None for none.
+        logins: those of the console.
     """
 
     def __init__(
         self,
         desk: AdminDesk,
-        metrics: CollectorRegistry,
+        metrics: Metrics,
         admin: Admin,
         timeouts: Timeouts,
         log: Logger,
@@ -49,6 +54,8 @@ class AdminListener:
         *,
         tls: ssl.SSLContext | None,
         try_page: TryPage | None = None,
+        pages: Pages | None = None,
+        logins: Logins | None = None,
     ) -> None:
         assert admin.listen is not None
         self._listen = admin.listen
@@ -56,22 +63,21 @@ class AdminListener:
         self._log = log
         self._loop = loop
         self._tls = tls
-        access = Access(
+        self._access = Access(
             tokens_of(admin),
             unix=isinstance(admin.listen, UnixAddress),
             failures=TokenFailures(loop.time),
+            logins=logins,
         )
-        self._runner = web.AppRunner(
-            application(
-                desk,
-                metrics=metrics,
-                access=access,
-                public_metrics=admin.public_metrics,
-                try_page=try_page,
-            ),
-            access_log=None,
-            handle_signals=False,
+        self._app = application(
+            desk,
+            metrics=metrics,
+            access=self._access,
+            public_metrics=admin.public_metrics,
+            try_page=try_page,
+            pages=pages,
         )
+        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False)
         # Set by start.
         self._server: asyncio.Server | None = None
 
@@ -94,6 +100,14 @@ class AdminListener:
         self._log.info(
             "listening", listener="admin", address=address_of(self._server, self._listen)
         )
+
+    def adopt(self, admin: Admin) -> None:
+        """Takes the tokens of a new configuration, and who may see the metrics."""
+        tokens = tokens_of(admin)
+        if tokens != self._access.tokens:
+            self._app[DESK].events.hang_up()  # Who follows shows a token again.
+        self._access.tokens = tokens
+        open_metrics(self._app, to_all=admin.public_metrics)
 
     async def close(self) -> None:
         """Stops, with whatever it serves."""

@@ -11,6 +11,7 @@ from proxy.admin.problems import Problem
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from proxy.logs import Logger
 
@@ -28,7 +29,7 @@ class AdminProtocol(web.RequestHandler):
         loop: on which it runs.
     """
 
-    __slots__ = ("_log",)
+    __slots__ = ("_log", "when_lost")
 
     def __init__(self, server: web.Server, *, log: Logger, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -40,6 +41,13 @@ class AdminProtocol(web.RequestHandler):
             auto_decompress=False,  # No body here is worth a bomb.
         )
         self._log = log
+        # Told when the client goes, by a handler that waits for something else.
+        self.when_lost: Callable[[], None] | None = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.when_lost is not None:
+            self.when_lost()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -43,16 +43,24 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     Raises:
         Problem: `bad_json`, `body_too_large` or `body_timeout`.
     """
+    return parsed(await body_of(request))
+
+
+async def body_of(request: web.Request) -> bytes:
+    """The body of a request, which must arrive in time.
+
+    Raises:
+        Problem: `body_too_large` or `body_timeout`.
+    """
     try:
         async with asyncio.timeout(_BODY_TIMEOUT):
-            body = await request.read()
+            return await request.read()
     except TimeoutError:
         raise Problem("body_timeout", "Send the whole body at once.") from None
     except web.HTTPRequestEntityTooLarge:
         raise Problem("body_too_large", f"Send at most {MAX_BODY} bytes.") from None
     except web.RequestPayloadError:
         raise Problem("bad_request", "Frame the body as its header says.") from None
-    return parsed(body)
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -6,19 +6,24 @@ import asyncio
 import json
 import random
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge
 
 from proxy.admin.access import Access, AdminToken
 from proxy.admin.desk import AdminDesk
 from proxy.admin.failures import TokenFailures
+from proxy.admin.logins import Logins
 from proxy.admin.protocol import AdminProtocol
+from proxy.admin.reload import Reloaded
 from proxy.admin.server import application
+from proxy.events import EventRing
+from proxy.gateway.rules import ReloadRecord
 from proxy.keys.key import Key, Secret, digest_of
 from proxy.keys.principal import holder_of
 from proxy.keys.ring import KeyRing
+from proxy.metrics.scrape import Metrics
 from proxy.stores.keeper import StoreKeeper
 from proxy.stores.memory import MemoryStore
 from proxy.stores.store import StoreUnavailable
@@ -28,9 +33,11 @@ from tests.unit.sessions.scene import House
 from tests.unit.sessions.scene import Scene as SessionScene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from proxy.admin.hosting import Pages
     from proxy.admin.try_page.page import TryPage
+    from proxy.metrics.exposition import Form
     from proxy.stores.store import Usage
 
 CANARY = "CANARY-9b1d7f3e5a"
@@ -79,6 +86,13 @@ class Store(MemoryStore):
         return super().last_used()
 
 
+class Example:
+    """What there is to be told of a gateway on paper."""
+
+    async def lines(self, _form: Form) -> Iterator[str]:
+        return iter(["# TYPE wskeeper_example gauge\n", "wskeeper_example 1\n"])
+
+
 class Answer(NamedTuple):
     """What was answered."""
 
@@ -124,6 +138,7 @@ class Scene:
         tokens: whether there are any: one for each role, called by it.
         unix: whether it believes to listen on a Unix socket.
         ready: whether new sessions are welcome.
+        pages: makes the console of a scene.
     """
 
     def __init__(
@@ -135,11 +150,15 @@ class Scene:
         ready: bool = True,
         draining: bool = False,
         try_page: TryPage | None = None,
+        pages: Callable[[Scene], Pages] | None = None,
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self.house = House()
         self.log = self.house.log
         self.registry = self.house.registry
+        # What a reload does, or raises, and by whom reloads were asked for.
+        self.reloads: Reloaded | Exception = Reloaded((), (), 0, ())
+        self.reloaded_by: list[str] = []
         self.store = Store()
         self.ring = KeyRing([FIXED])
         self.now = NOW
@@ -154,33 +173,42 @@ class Scene:
             loop=self.loop,
         )
         draw = random.Random(1)
+        self.events = EventRing(lambda: self.now)
+        # What limits were met, and which targets are down.
+        self.limited: Counter[tuple[str, str]] = Counter()
+        self.down: set[tuple[str, str]] = set()
         self.desk = AdminDesk(
             keeper=self.keeper,
             registry=self.registry,
             config=lambda: config({}, ECHO),
             log=self.log,
+            events=self.events,
             now=lambda: self.now,
             below=draw.randrange,
             version="1.2.3",
             started_at=NOW - 60,
-            connections_limit=100,
+            connections_limit=lambda: 100,
+            reload=self.reload,
+            reloads=ReloadRecord(NOW - 60),
+            limited=lambda: self.limited,
+            upstreams=lambda: ((*target, False) for target in self.down),
             ready=lambda: ready,
             draining=lambda: draining,
         )
-        metrics = CollectorRegistry()
-        Gauge("wskeeper_example", "An example.", registry=metrics)
         self.app = application(
             self.desk,
-            metrics=metrics,
+            metrics=Metrics(Example()),
             access=Access(
                 [AdminToken(role, role, digest_of(TOKENS[role].encode())) for role in ROLES]
                 if tokens
                 else [],
                 unix=unix,
                 failures=TokenFailures(lambda: self.now),
+                logins=None if pages is None else Logins(b"s" * 32, lambda: self.now, draw.randbytes),
             ),
             public_metrics=public_metrics,
             try_page=try_page,
+            pages=None if pages is None else pages(self),
         )
         self.token: str | None = TOKENS["admin"] if tokens else None
         self._runner = web.AppRunner(self.app, handle_signals=False)
@@ -194,6 +222,12 @@ class Scene:
         self.loop.run_until_complete(self._stop())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
+
+    async def reload(self, by: str) -> Reloaded:
+        self.reloaded_by.append(by)
+        if isinstance(self.reloads, Exception):
+            raise self.reloads
+        return self.reloads
 
     async def _start(self) -> None:
         await self.keeper.start()

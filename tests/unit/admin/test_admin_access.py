@@ -21,12 +21,15 @@ from proxy.admin.server import ENDPOINTS
 from proxy.config.model import Admin
 from proxy.keys.key import digest_of
 from proxy.limits.failures import WINDOW
-from tests.unit.admin.scene import TOKENS, Scene
+from tests.unit.admin.scene import CANARY, TOKENS, Scene
 
 # What each endpoint needs; it stands here again, as no slip in the code's table is to go unseen.
 NEEDS = {
     ("GET", "/api/v1/status"): "viewer",
     ("GET", "/api/v1/routes"): "viewer",
+    ("GET", "/api/v1/events"): "viewer",
+    ("GET", "/api/v1/openapi.json"): "viewer",
+    ("POST", "/api/v1/reload"): "operator",
     ("GET", "/api/v1/usage"): "viewer",
     ("GET", "/api/v1/connections"): "viewer",
     ("GET", "/api/v1/connections/{connection}"): "viewer",
@@ -46,7 +49,8 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def path_of(pattern: str) -> str:
-    return pattern.replace("{key}", "nobody").replace("{connection}", "nothing")
+    path = pattern.replace("{key}", "nobody").replace("{connection}", "nothing")
+    return path + "?format=json" if path.endswith("/events") else path  # A stream has no end.
 
 
 def test_every_endpoint_is_in_the_matrix():
@@ -112,6 +116,18 @@ def test_the_scheme_of_a_token_has_no_case(scene):
 def test_a_wrong_token_is_logged_without_it(scene, token):
     assert scene.ask("GET", "/api/v1/status", token=token).code == "401 token_unknown"
     assert scene.log.events("admin_refused") == [{"client": "127.0.0.1", "code": "token_unknown"}]
+
+
+def test_what_a_role_may_not_is_logged_with_whom_and_without_the_path(scene):
+    scene.ask("DELETE", f"/api/v1/keys/{CANARY}", token=TOKENS["viewer"])
+    assert scene.log.events("admin_refused") == [
+        {
+            "by": "admin:viewer",
+            "client": "127.0.0.1",
+            "code": "role_forbidden",
+            "asked": "DELETE /api/v1/keys/{key}",
+        }
+    ]
 
 
 class TestGuessing:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from urllib.parse import quote
+
 import pytest
 
 from proxy.errors import PROTOCOL_ERROR
 from proxy.keys.key import Key, Secret
+from proxy.relay.commands import Side
 from proxy.relay.frames import close_frame
-from tests.unit.admin.scene import CANARY
+from tests.harness import frames
+from tests.harness.frames import masked
+from tests.unit.admin.scene import CANARY, TOKENS
 
 CONNECTIONS = "/api/v1/connections"
 OTHER = Key("other-id", "other", (Secret(b"o" * 32),))
@@ -175,3 +181,89 @@ def test_the_log_does_not_repeat_a_filter(house):
     house.ask("DELETE", f"{CONNECTIONS}?key={CANARY}")
     assert CANARY not in str(house.log.lines)
     assert house.log.events("admin_closed")[0]["filter"] == "key"
+
+
+class TestOrder:
+    @pytest.fixture
+    def talkative(self, scene):
+        """Three sessions, opened one after another, of which the second says most."""
+        for name, said in (("z1", 1), ("m2", 3), ("a3", 2)):
+            session = scene.open(name)
+            for _ in range(said):
+                session.receives(Side.CLIENT, masked(frames.TEXT, b"x" * said))
+            scene.house.loop.advance(1)
+        return scene
+
+    @pytest.mark.parametrize(
+        ("sort", "found"),
+        [
+            ("id", ["a3", "m2", "z1"]),
+            ("opened_at", ["z1", "m2", "a3"]),
+            ("-opened_at", ["a3", "m2", "z1"]),
+            ("-messages", ["m2", "a3", "z1"]),
+            ("-bytes", ["m2", "a3", "z1"]),
+        ],
+    )
+    def test_sessions_come_in_the_order_that_is_asked_for(self, talkative, sort, found):
+        assert ids(talkative, f"?sort={sort}") == found
+        after, walked = "", []
+        for _ in range(3):
+            page = talkative.ask("GET", f"{CONNECTIONS}?sort={sort}&limit=1{after}").data
+            walked += [one["id"] for one in page["connections"]]
+            after = f"&after={quote(page['next'] or '')}"
+        assert (walked, page["next"]) == (found, None)
+
+    def test_sessions_that_are_equal_are_ordered_by_id(self, house):
+        assert ids(house, "?sort=-messages") == ["a1", "b2", "c3", "d4"]
+        assert ids(house, "?sort=-messages&limit=2&after=0%20b2") == ["c3", "d4"]
+
+    @pytest.mark.parametrize("query", ["sort=colour", "sort=-id", "sort=-bytes&after=b2"])
+    def test_an_order_that_is_none_is_refused(self, house, query):
+        assert house.ask("GET", f"{CONNECTIONS}?{query}").code == "400 bad_parameter"
+
+    def test_a_place_that_is_nowhere_has_nothing_behind_it(self, house):
+        assert ids(house, "?sort=-bytes&after=nan%20x") == []
+        assert ids(house, "?sort=-bytes&after=inf%20x") == []
+
+    def test_many_sessions_are_listed_without_keeping_the_loop_busy(self, scene):
+        for number in range(2000):
+            scene.open(f"s{number:04}")
+        turns = 0
+
+        async def count():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = scene.loop.create_task(count(), name="count")
+        walked, after = [], ""
+        while after is not None:
+            page = scene.ask("GET", f"{CONNECTIONS}?limit=700&after={after or '!'}").data
+            walked += [one["id"] for one in page["connections"]]
+            after = page["next"]
+        counting.cancel()
+        assert walked == [f"s{number:04}" for number in range(2000)]
+        # Four slices to look at and two to describe, thrice.
+        assert turns > 15
+
+
+def test_one_session_is_told_in_detail(scene):
+    scene.now += 0.5
+    session = scene.open("a1", origin=b"https://app.test")
+    session.session.until = 1_800_000_060.0
+    session.client.pending = 7
+    shown = scene.ask("GET", f"{CONNECTIONS}/a1").data
+    listed = scene.ask("GET", CONNECTIONS).data["connections"][0]
+    assert listed.keys() < shown.keys()
+    assert shown["origin"] == "https://app.test"
+    assert shown["credential_ends_at"] == "2027-01-15T08:01:00Z"
+    quiet = {"waiting_bytes": 0, "reading_paused": False, "ping_rtt_s": None}
+    assert shown["legs"] == {"client": {**quiet, "waiting_bytes": 7}, "upstream": quiet}
+
+
+def test_closing_one_session_is_logged_with_its_id(house):
+    house.ask("DELETE", f"{CONNECTIONS}/d4", token=TOKENS["operator"])
+    assert house.log.events("admin_closed") == [
+        {"request_id": "d4", "by": "admin:operator", "filter": "id", "closed": 1, "code": 1008}
+    ]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.keys.key import Key, Secret, digest_of
+from proxy.keys.key import Key, KeyLimits, Secret, digest_of
 from proxy.keys.secret import id_in
 from proxy.stores.store import NoSuchKey, Usage
 from tests.unit.admin.scene import CANARY, NOW, Scene
 
 KEYS = "/api/v1/keys"
+NO_LIMITS = dict.fromkeys(KeyLimits._fields)
 LONG = f"an-imported-secret-{CANARY}"
 
 
@@ -49,7 +51,7 @@ def test_admin_creates_a_key_and_sees_its_secret_once(scene):
         "name": "partner",
         "state": "active",
         "routes": ["echo"],
-        "limits": {"connections": 5},
+        "limits": {**NO_LIMITS, "connections": 5},
         "origins": ["https://app.example"],
         "addresses": {"allow": ["10.0.0.0/8"], "deny": []},
         "metadata": {"tier": "gold"},
@@ -164,6 +166,16 @@ class TestImporting:
         ({"name": "x", "routes": []}, ["routes"]),
         ({"name": "x", "limits": {"connections": 0}}, ["limits.connections"]),
         ({"name": "x", "limits": {"connections": 10**30}}, ["limits.connections"]),
+        ({"name": "x", "limits": {"messages_per_second": -1}}, ["limits.messages_per_second"]),
+        ({"name": "x", "limits": {"messages_per_second": math.nan}}, None),
+        (
+            {"name": "x", "limits": {"message_size": {"upstream_to_client": "9"}, "head_size": 1}},
+            ["limits.head_size"],
+        ),
+        (
+            {"name": "x", "limits": {"message_size": {"upstream_to_client": 0}, "on_exceed": 1}},
+            ["limits.message_size.upstream_to_client", "limits.on_exceed"],
+        ),
         ({"name": "x", "sha256": "ab"}, ["sha256"]),
         ({"name": "x", "allow_weak": "perhaps"}, ["allow_weak"]),
         ({"name": "x", "metadata": {"a b": "c"}}, ["metadata.a b"]),
@@ -194,7 +206,7 @@ def test_an_update_changes_what_it_names_and_nothing_else(scene):
     del made["secret"]
     path = f"{KEYS}/partner"
     changed = scene.ask("PATCH", path, {"limits": {"connections": 2}}).data
-    assert changed == {**made, "limits": {"connections": 2}}
+    assert changed == {**made, "limits": {**NO_LIMITS, "connections": 2}}
     changed = scene.ask("PATCH", path, {"expires_in": 3600, "routes": None}).data
     assert (changed["expires_at"], changed["routes"]) == ("2027-01-15T09:00:00Z", None)
     assert changed["metadata"] == {"a": "b"}
@@ -203,6 +215,20 @@ def test_an_update_changes_what_it_names_and_nothing_else(scene):
     # That a key is to end now is no slip, as it would be of a new one.
     assert scene.ask("PATCH", path, {"expires_at": "2020-01-01"}).data["state"] == "expired"
     assert [event["by"] for event in scene.log.events("key_updated")] == ["admin:admin"] * 4
+
+
+def test_an_update_changes_single_limits(scene):
+    create(scene, limits={"connections": 5, "message_size": "64KiB", "bytes_per_second": "1MiB"})
+    path = f"{KEYS}/partner"
+    size = {"client_to_upstream": 65_536, "upstream_to_client": None}
+    limits = {**NO_LIMITS, "message_size": size, "bytes_per_second": 1_048_576}
+    body = {"limits": {"connections": None, "on_exceed": "close"}}
+    assert scene.ask("PATCH", path, body).data["limits"] == {**limits, "on_exceed": "close"}
+    body = {"limits": {"message_size": {"upstream_to_client": "1KiB"}, "on_exceed": None}}
+    limits["message_size"] = {"client_to_upstream": None, "upstream_to_client": 1024}
+    assert scene.ask("PATCH", path, body).data["limits"] == limits
+    assert scene.ask("PATCH", path, {"limits": {}}).data["limits"] == limits
+    assert scene.ask("PATCH", path, {"limits": None}).data["limits"] == NO_LIMITS
 
 
 @pytest.mark.parametrize(
