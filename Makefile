@@ -1,6 +1,7 @@
 # make demo   run the real thing on loopback, with example services and a key
 # make test   every test (those that need a missing program skip and say so)
 # make bench  what a message, a handshake and a session cost, beside nginx and others (8 minutes)
+# make soak   everything at once for five minutes, then a look for what was lost or left behind
 # make check  format, lint, types, floors, tests, coverage: what a change must pass
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 SPREAD := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format clean
+.PHONY: help demo test bench soak check format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,6 +34,9 @@ test: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks --plot docs/images/benchmark.svg
+
+soak: $(VENV)/.ready
+	@$(BIN)/python -m soak
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

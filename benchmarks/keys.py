@@ -223,7 +223,7 @@ def close_all_beside_probe(
     return took, quiet, busy
 
 
-def _affordable(wished: int) -> int:
+def affordable(wished: int) -> int:
     """As many sessions as the files of one process allow; both ends of each are one's."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
@@ -275,7 +275,7 @@ def main(*, quick: bool) -> None:
 
     Both sides of each comparison run in turns. Everything is on loopback; Linux only.
     """
-    sessions = _affordable(1000 if quick else 10_000)
+    sessions = affordable(1000 if quick else 10_000)
     proxy_core, load_core = cores()
     os.sched_setaffinity(0, {load_core})
     loop = Loop()
