@@ -11,45 +11,55 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-
 from proxy.admin.desk import AdminDesk
 from proxy.admin.listener import AdminListener
+from proxy.admin.logins import Logins
+from proxy.admin.scraping import MetricsListener
+from proxy.adoption import rules_of
+from proxy.auth.standing import Standing
 from proxy.callers import Callers, client_services
+from proxy.console.sampler import Sampler
+from proxy.console.site import Console
 from proxy.deadlines import Deadlines
+from proxy.gateway.account import Account
 from proxy.gateway.admission import Admission
 from proxy.gateway.front import FrontDoor
 from proxy.gateway.house import House
+from proxy.gateway.limiter import Counters
 from proxy.gateway.plain import PlainHttp
 from proxy.keys.made import fixed
 from proxy.keys.ring import KeyRing
 from proxy.listeners import address_of, affordable, listen
 from proxy.metrics.collector import GatewayCollector
+from proxy.metrics.scrape import Metrics
 from proxy.proxied import listen_proxied
+from proxy.reloading import Reloading
 from proxy.routes import RouteTable
 from proxy.sessions.bookkeeper import Bookkeeper
 from proxy.sessions.closing import Closing
 from proxy.sessions.drain import Drain
 from proxy.sessions.ledger import Ledger
+from proxy.sessions.recorder import Recorders
 from proxy.sessions.registry import Registry
 from proxy.sessions.revocation import Revocation
 from proxy.sessions.sweeper import Sweeper
 from proxy.stores.keeper import StoreKeeper
 from proxy.stores.open import open_store, place_of
 from proxy.tls_files import TlsFiles
+from proxy.unguessable import new_ticket, unguessable_ids
 from proxy.upstream.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from proxy.admin.try_page.page import TryPage
+    from proxy.config.load import Loaded
     from proxy.config.model import Config
+    from proxy.events import EventRing
+    from proxy.gateway.rules import ReloadRecord
     from proxy.handshake.client import Address
     from proxy.listeners import Listener
     from proxy.logs import Logger
-
-# Request ids drawn from the kernel at a time.
-_IDS_PER_DRAW: Final = 64
 
 # Seconds for the last batch of usage.
 _LAST_BATCH: Final = 3.0
@@ -64,7 +74,10 @@ class Gateway:
     Args:
         config: valid.
         log: where events go.
+        events: what `log` is heard by.
         loop: on which it will run.
+        set_level: says anew which events `log` is to write.
+        reread: reads the configuration again; None where there is no file.
         try_page: what the demo shows on the admin listener; else None.
 
     Raises:
@@ -79,14 +92,20 @@ class Gateway:
         log: Logger,
         loop: asyncio.AbstractEventLoop,
         *,
+        events: EventRing,
+        set_level: Callable[[str], None],
+        reread: Callable[[], Loaded] | None = None,
         try_page: TryPage | None = None,
     ) -> None:
-        self._config = config
-        self._log = log
-        self._loop = loop
+        self.config = config
+        self.log = log
+        self._events = events
+        self.set_level = set_level
+        self.loop = loop
         ledger = Ledger(loop.time, time.time)
         self.registry = Registry(Closing(loop), ledger)
-        self.sweeper = Sweeper(self.registry, time.time, loop)
+        self.registry.key_totals.keep(kept=config.metrics.per_key)
+        self.sweeper = Sweeper(self.registry, wall=time.time, noise=secrets.token_bytes, loop=loop)
         self.ring = KeyRing(map(fixed, config.keys))
         self.ring.schedule(time.time())
         routes = RouteTable.of(config)
@@ -94,11 +113,9 @@ class Gateway:
         self.keeper = self._new_keeper()
         self.bookkeeper = Bookkeeper(self.registry, ledger, self.keeper, log)
         self.callers = Callers(
-            config, self.keeper, self.ring, ticket=_new_ticket, wall=time.time, log=log, loop=loop
+            config, self.keeper, self.ring, ticket=new_ticket, wall=time.time, log=log, loop=loop
         )
-        self.revocation = Revocation(
-            self.registry, self.callers.keys, partial(_binds, routes), time.time
-        )
+        self.standing = Standing(self.callers.keys, routes)
         self.tls_files = TlsFiles(log, loop)
         self.upstreams = Upstreams(
             routes,
@@ -109,15 +126,28 @@ class Gateway:
             loop=loop,
             context=self.tls_files.upstream,
         )
+        self.counters = Counters()
         self.admission = self._new_admission(routes, deadlines)
+        self.revocation = Revocation(
+            self.registry, self.standing, time.time, self.admission.exchanges
+        )
         self._tls = None if config.tls is None else self.tls_files.listener("public", config.tls)
         self.house = self._new_house(routes, deadlines)
         # Set when the gateway begins to go away.
         self.leaving = False
+        # Names of the routes that have metrics.
+        self.measured = [route.name for route in config.routes]
+        self.reloading = Reloading(self, reread)
         self.metrics = self._metrics()
-        self._admin = self._admin_listener(try_page)
+        self.scraped = self._metrics_listener()
+        self.admin = self._admin_listener(try_page, deadlines)
         # Set by start.
-        self._public: Listener | None = None
+        self.public: Listener | None = None
+
+    @property
+    def reloads(self) -> ReloadRecord:
+        """How reading the configuration again went."""
+        return self.reloading.record
 
     def door(self, peer: Address | None = None) -> FrontDoor:
         """A protocol for a connection just accepted.
@@ -138,19 +168,20 @@ class Gateway:
             StoreUnavailable: the store cannot be used.
             CannotListen: an address is taken or may not be used.
         """
-        config = self._config
+        config = self.config
         await self.keeper.start()
         self.bookkeeper.start()
         self.callers.start()
         self.tls_files.start()
-        if self._admin is not None:
-            await self._admin.start()
-        self._public = await self._listen()
+        for listener in (self.admin, self.scraped):
+            if listener is not None:
+                await listener.start()
+        self.public = await self._listen()
         self.sweeper.start()
-        self._log.info(
-            "listening", listener="public", address=address_of(self._public, config.listen)
+        self.log.info(
+            "listening", listener="public", address=address_of(self.public, config.listen)
         )
-        self._log.info(
+        self.log.info(
             "started",
             routes=len(config.routes),
             keys=len(self.ring),
@@ -160,7 +191,7 @@ class Gateway:
 
     async def _listen(self) -> Listener:
         """The public listener, as the configuration wants it."""
-        config = self._config
+        config = self.config
         if config.proxy_protocol:
             return listen_proxied(
                 config.listen,
@@ -168,8 +199,8 @@ class Gateway:
                 name="listen",
                 trusted=config.trusted_proxies,
                 at_most=self.admission.total_connections,
-                log=self._log,
-                loop=self._loop,
+                log=self.log,
+                loop=self.loop,
                 tls=self._tls,
                 handshake_timeout=config.timeouts.handshake,
                 close_timeout=config.timeouts.close,
@@ -185,39 +216,41 @@ class Gateway:
 
     async def drain(self) -> None:
         """Lets nobody in any more and ends every session, as `drain` of the configuration says."""
-        settings = self._config.drain
-        deadline = self._loop.time() + settings.timeout
+        settings = self.config.drain
+        deadline = self.loop.time() + settings.timeout
         self.leaving = True
-        self._log.info("draining", sessions=len(self.registry))
+        self.log.info("draining", sessions=len(self.registry))
         if settings.delay:
             await asyncio.sleep(settings.delay)
         self.admission.draining = True
-        if self._public is not None:
-            self._public.close()
+        if self.public is not None:
+            self.public.close()
         drain = Drain(
             self.registry,
             lambda: len(self.house.opening),
             spread=settings.spread,
             shuffle=random.SystemRandom().shuffle,
-            log=self._log,
-            loop=self._loop,
+            log=self.log,
+            loop=self.loop,
         )
         await drain.run(deadline)
 
     async def close(self) -> None:
         """Stops at once; whatever is left is aborted."""
         self.leaving = self.admission.draining = True
-        if self._public is not None:
-            self._public.close()
+        if self.public is not None:
+            self.public.close()
         await self.house.close()
         for session in self.registry:
             session.abort()
+        await self.reloading.close()
         self.sweeper.stop()
         await self.upstreams.close()
         await self.callers.close()
         await self.tls_files.close()
-        if self._admin is not None:
-            await self._admin.close()
+        for listener in (self.admin, self.scraped):
+            if listener is not None:
+                await listener.close()
         for _ in range(_LAST_TURNS):  # The loop has yet to report the aborted sockets as lost.
             if not self.registry:
                 break
@@ -225,12 +258,12 @@ class Gateway:
         with contextlib.suppress(TimeoutError):  # A store that hangs keeps nobody from going.
             await asyncio.wait_for(self.bookkeeper.close(), _LAST_BATCH)
         await self.keeper.close()
-        self._log.info("stopped")
+        self.log.info("stopped")
 
     # Parts -------------------------------------------------------------------------------------
 
     def _new_keeper(self) -> StoreKeeper:
-        config = self._config
+        config = self.config
         return StoreKeeper(
             place_of(config.store),
             partial(open_store, config.store, create=True),
@@ -238,31 +271,44 @@ class Gateway:
             grace=config.store_grace,
             on_change=self._keys_changed,
             wall=time.time,
-            log=self._log,
-            loop=self._loop,
+            log=self.log,
+            loop=self.loop,
         )
 
     def _new_admission(self, routes: RouteTable, deadlines: Deadlines) -> Admission:
-        config = self._config
+        config = self.config
+        account = Account(self.registry, self.log)
         return Admission(
-            routes=routes,
-            authenticator=self.callers.authenticator,
-            dialer=self.upstreams.dialer,
+            rules=rules_of(
+                config,
+                routes,
+                self.callers,
+                self.upstreams.dialer,
+                registry=self.registry,
+                account=account,
+                counters=self.counters,
+            ),
+            account=account,
             registry=self.registry,
-            trusted_proxies=config.trusted_proxies,
-            address_header=config.client_address_header.lower().encode("ascii"),
-            total_connections=affordable(config.limits.total_connections, self._log),
-            new_id=_unguessable_ids(),
+            total_connections=affordable(config.limits.total_connections, self.log),
+            new_id=unguessable_ids(),
             wall=time.time,
             deadlines=deadlines,
-            log=self._log,
-            loop=self._loop,
+            log=self.log,
+            loop=self.loop,
         )
 
     def _new_house(self, routes: RouteTable, deadlines: Deadlines) -> House:
-        config = self._config
+        config = self.config
         services = client_services(
-            config, routes, self.callers, self.registry, self.admission.new_id, self._log
+            config,
+            routes,
+            self.callers,
+            self.registry,
+            limiter=self.admission.rules.limiter,
+            new_id=self.admission.new_id,
+            clock=self.loop.time,
+            log=self.log,
         )
         return House(
             admission=self.admission,
@@ -279,26 +325,33 @@ class Gateway:
             unauthenticated=config.limits.unauthenticated,
             secure=self._tls is not None,
             deadlines=deadlines,
-            loop=self._loop,
+            loop=self.loop,
         )
 
     def _keys_changed(self, ids: Collection[str]) -> None:
         self.revocation.reconsider(ids)
 
-    def _admin_listener(self, try_page: TryPage | None) -> AdminListener | None:
-        config = self._config
+    def _admin_listener(
+        self, try_page: TryPage | None, deadlines: Deadlines
+    ) -> AdminListener | None:
+        config = self.config
         if config.admin.listen is None:
             return None
         desk = AdminDesk(
             keeper=self.keeper,
             registry=self.registry,
-            config=lambda: self._config,
-            log=self._log,
+            config=lambda: self.config,
+            log=self.log,
+            events=self._events,
             now=time.time,
             below=secrets.randbelow,
             version=version("wskeeper"),
             started_at=time.time(),
-            connections_limit=self.admission.total_connections,
+            connections_limit=lambda: self.admission.total_connections,
+            reload=self.reloading.reload,
+            reloads=self.reloading.record,
+            limited=lambda: self.admission.account.limited,
+            upstreams=self.upstreams.states,
             ready=self.ready,
             draining=lambda: self.leaving,
         )
@@ -307,24 +360,26 @@ class Gateway:
             self.metrics,
             config.admin,
             config.timeouts,
-            self._log,
-            self._loop,
+            self.log,
+            self.loop,
             tls=(
                 None
                 if config.admin.tls is None
                 else self.tls_files.listener("admin", config.admin.tls)
             ),
             try_page=try_page,
+            pages=Console(
+                Sampler(self.registry, time.time, self.loop),
+                Recorders(deadlines, self.loop),
+                try_page=try_page is not None,
+            ),
+            logins=Logins(secrets.token_bytes(32), time.time, secrets.token_bytes),
         )
 
-    def _metrics(self) -> CollectorRegistry:
-        registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
-        registry.register(
+    def _metrics(self) -> Metrics:
+        return Metrics(
             GatewayCollector(
-                [route.name for route in self._config.routes],
+                self.measured,
                 self.admission,
                 lambda: self.sweeper.lag,
                 lambda: self.tls_files.ends,
@@ -332,31 +387,19 @@ class Gateway:
                 keys=self.ring,
                 store_up=lambda: self.keeper.up,
                 upstreams=self.upstreams.states,
+                reloads=self.reloads,
                 wall=time.time,
             )
         )
-        return registry
 
-
-def _unguessable_ids() -> Callable[[], str]:
-    """Ids of 128 random bits; drawn in batches, since asking the kernel is what costs."""
-    drawn: list[str] = []
-
-    def next_id() -> str:
-        if not drawn:
-            noise = secrets.token_hex(16 * _IDS_PER_DRAW)
-            drawn.extend(noise[at : at + 32] for at in range(0, len(noise), 32))
-        return drawn.pop()
-
-    return next_id
-
-
-def _new_ticket() -> str:
-    """The text of a ticket: 192 random bits."""
-    return "wst_" + secrets.token_urlsafe(24)
-
-
-def _binds(routes: RouteTable, name: str) -> bool:
-    """Whether a route, by its name, refuses callers at all."""
-    route = routes.get(name)
-    return route is not None and route.auth == "required"
+    def _metrics_listener(self) -> MetricsListener | None:
+        if self.config.metrics.listen is None:
+            return None
+        return MetricsListener(
+            self.config.metrics.listen,
+            self.metrics,
+            ready=self.ready,
+            draining=lambda: self.leaving,
+            log=self.log,
+            loop=self.loop,
+        )

@@ -131,8 +131,8 @@ class ProxiedListener:
         self.deadlines = deadlines
         self._sock = sock
         self._door = door
-        self._trusted = trusted
-        self._at_most = at_most
+        self.trusted = trusted
+        self.at_most = at_most
         self.secure = secure
         self._log = log
         # On their way to a door; dicts keep their order.
@@ -197,11 +197,11 @@ class ProxiedListener:
         self.loop.add_reader(self._sock, self._accept)
 
     def _receive(self, sock: socket.socket, peer: Address) -> None:
-        if not within(peer, self._trusted):
+        if not within(peer, self.trusted):
             sock.close()
             self.note_refused(peer, _UNTRUSTED)
             return
-        if self._at_most is not None and len(self._arrivals) >= self._at_most:
+        if self.at_most is not None and len(self._arrivals) >= self.at_most:
             next(iter(self._arrivals)).drop(_CROWDED)
         sock.setblocking(False)
         arrival = _Arrival(self, sock, peer)

@@ -18,7 +18,7 @@ from proxy.cli.explained_credential import Known, credential
 from proxy.cli.explanation import Explanation
 from proxy.cli.masking import Masking
 from proxy.errors import Refused, close_code_for
-from proxy.gateway.admission import OFFER_OURS
+from proxy.gateway.session_factory import OFFER_OURS
 from proxy.handshake.client import client_of, text_of, within
 from proxy.handshake.collect import HeadCollector
 from proxy.handshake.forward import offered_subprotocols, upstream_head

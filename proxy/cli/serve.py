@@ -41,8 +41,13 @@ if TYPE_CHECKING:
 )
 def serve(path: Path | None, listen: str | None, upstream: str | None) -> None:
     """Run the gateway in the foreground."""
-    loaded = _load(path, {"listen": listen, "upstream": upstream})
+    flags = {"listen": listen, "upstream": upstream}
+    try:
+        loaded = _read(path, flags)
+    except ConfigInvalid as invalid:
+        raise click.ClickException(_shown(invalid.faults)) from None
     config = loaded.config
+    reread = None if loaded.path is None else partial(_read, loaded.path, flags)
     for line in worked_lines(config):
         click.echo(line)
     for warning in loaded.warnings:
@@ -50,20 +55,22 @@ def serve(path: Path | None, listen: str | None, upstream: str | None) -> None:
     sys.stdout.flush()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run(config, started=partial(_tell_of_keys, path=loaded.path)))
+            started = partial(_tell_of_keys, path=loaded.path)
+            runner.run(run(config, started=started, reread=reread))
     except (CannotListen, CannotLoad, StoreUnavailable, UnusableKeys) as failure:
         raise click.ClickException(str(failure)) from None
 
 
-def _load(path: Path | None, flags: dict[str, str | None]) -> Loaded:
-    """Loads the configuration and looks at its files; every fault becomes the command's error."""
-    try:
-        loaded = load(path, environ=os.environ, overrides=flags)
-    except ConfigInvalid as invalid:
-        raise click.ClickException(_shown(invalid.faults)) from None
+def _read(path: Path | None, flags: dict[str, str | None]) -> Loaded:
+    """Loads the configuration and looks at its files.
+
+    Raises:
+        ConfigInvalid: with every fault.
+    """
+    loaded = load(path, environ=os.environ, overrides=flags)
     faults = check_files(loaded.config, loaded.places)
     if faults:
-        raise click.ClickException(_shown(faults))
+        raise ConfigInvalid(faults)
     return loaded
 
 

@@ -1,4 +1,4 @@
-"""The metrics, computed when somebody asks; nothing is pushed while bytes flow."""
+"""What each metric is at the moment; nothing is pushed while bytes flow."""
 
 from __future__ import annotations
 
@@ -6,40 +6,37 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-
 from proxy.errors import OUTCOMES
+from proxy.metrics import families
+from proxy.metrics.counting import SOON_DAYS, count
+from proxy.metrics.exposition import header_of, histogram_lines_of, lines_of
+from proxy.relay.commands import Side
 from proxy.relay.frames import Opcode
-from proxy.relay.session import Side
 from proxy.routes import NO_ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from proxy.gateway.admission import Admission
+    from proxy.gateway.rules import ReloadRecord
     from proxy.keys.ring import KeyRing
+    from proxy.metrics.counting import Count, Figures, KeyFigures
+    from proxy.metrics.exposition import Form, HistogramRow, Row
+    from proxy.metrics.families import Family
     from proxy.sessions.totals import Histogram, RouteTotals
 
 DIRECTIONS: Final = ("client_to_upstream", "upstream_to_client")
-
-# Days ahead in which keys that end are counted.
-_SOON_DAYS: Final = (1, 7, 30)
+LEGS: Final = ("client", "upstream")
 
 # Exponents of two: 64 B, 256 B, … 64 MiB.
 _SIZE_EXPONENTS: Final = range(6, 27, 2)
 
 
-class GatewayCollector(Collector):
+class GatewayCollector:
     """Reads the metrics off the registry and the routes' totals.
 
     Args:
-        routes: names of the configured routes, so that each has its series from the start.
+        routes: names of those that have metrics: each has its series from the start.
         admission: whose registry and limits are shown.
         lag: seconds by which the event loop was late when last looked at.
         certificate_expiry: seconds since the epoch, by listener.
@@ -47,6 +44,7 @@ class GatewayCollector(Collector):
         keys: all that are known.
         store_up: whether their store answers.
         upstreams: every target, as (route, target, whether it is up).
+        reloads: how reading the configuration again went.
         wall: seconds since the epoch.
     """
 
@@ -61,6 +59,7 @@ class GatewayCollector(Collector):
         keys: KeyRing,
         store_up: Callable[[], bool],
         upstreams: Callable[[], Iterable[tuple[str, str, bool]]],
+        reloads: ReloadRecord,
         wall: Callable[[], float],
     ) -> None:
         self._routes = routes
@@ -71,187 +70,154 @@ class GatewayCollector(Collector):
         self._keys = keys
         self._store_up = store_up
         self._upstreams = upstreams
+        self._reloads = reloads
         self._wall = wall
 
-    def describe(self) -> Iterable[Metric]:
-        """Nothing in advance; registering must not scrape."""
-        return []
+    async def lines(self, form: Form) -> Iterator[str]:
+        """All series; the few that are of one moment come as one piece."""
+        registry = self._admission.registry
+        counted = await count(tuple(self._routes), registry, self._keys, self._wall())
+        return self._lines(counted, form)
 
-    def collect(self) -> Iterator[Metric]:
-        """All metric families."""
-        yield from self._handshakes()
-        yield from self._sessions()
-        yield from self._traffic()
-        yield from self._key_figures()
-        yield from self._process()
+    def _lines(self, counted: Count, form: Form) -> Iterator[str]:
+        for family, rows in self._numbers(counted):
+            yield header_of(family, form)
+            yield from lines_of(family, rows)
+        for family, buckets in self._histograms(counted.totals):
+            yield header_of(family, form)
+            yield from histogram_lines_of(family, buckets)
 
-    def _of(self, route: str) -> RouteTotals:
-        return self._admission.registry.totals[route]
-
-    def _handshakes(self) -> Iterator[Metric]:
-        outcomes = CounterMetricFamily(
-            "wskeeper_handshakes", "Handshakes by how they ended.", labels=("route", "outcome")
+    def _numbers(self, counted: Count) -> Iterator[tuple[Family, Iterable[Row]]]:
+        """All counters and gauges."""
+        registry, account = self._admission.registry, self._admission.account
+        totals = counted.totals
+        yield families.HANDSHAKES, _outcomes({NO_ROUTE: registry.totals[NO_ROUTE], **totals})
+        yield (
+            families.HTTP_REQUESTS,
+            _by_pair(
+                ((route, outcome), number)
+                for route, one in totals.items()
+                for outcome, number in one.http_outcomes.items()
+            ),
         )
-        for route in (NO_ROUTE, *self._routes):
-            counted = self._of(route).outcomes
-            for outcome in OUTCOMES if route != NO_ROUTE else sorted(counted):
-                outcomes.add_metric((route, outcome), counted[outcome])
-        yield outcomes
-        would = CounterMetricFamily(
-            "wskeeper_would_refuse",
-            "Handshakes admitted by auth: report_only, by the code that would have refused them.",
-            labels=("route", "outcome"),
+        yield families.WOULD_REFUSE, _by_pair(account.would_refuse.items())
+        yield families.LIMITED, _by_pair(account.limited.items())
+        yield (
+            families.UPSTREAM_UP,
+            (((route, target), int(is_up)) for route, target, is_up in self._upstreams()),
         )
-        for (route, code), count in sorted(self._admission.account.would_refuse.items()):
-            would.add_metric((route, code), count)
-        yield would
-        yield self._histogram(
-            "wskeeper_handshake_duration_seconds",
-            "From the connection to the 101.",
-            lambda totals: totals.handshake_duration,
-        )
-        yield self._histogram(
-            "wskeeper_upstream_connect_duration_seconds",
-            "Name, TCP and TLS towards the upstream.",
-            lambda totals: totals.connect_duration,
-        )
-        limited = CounterMetricFamily(
-            "wskeeper_limited", "How often a limit was met.", labels=("route", "limit")
-        )
-        for (route, limit), count in sorted(self._admission.account.limited.items()):
-            limited.add_metric((route, limit), count)
-        yield limited
-        up = GaugeMetricFamily(
-            "wskeeper_upstream_up",
-            "1 while nothing speaks against a target.",
-            labels=("route", "target"),
-        )
-        for route, target, is_up in self._upstreams():
-            up.add_metric((route, target), int(is_up))
-        yield up
-
-    def _sessions(self) -> Iterator[Metric]:
-        live = dict.fromkeys(self._routes, 0)
-        for session in self._admission.registry:
-            live[session.route] = live.get(session.route, 0) + 1
-        connections = GaugeMetricFamily("wskeeper_connections", "Live sessions.", labels=("route",))
-        for route, count in live.items():
-            connections.add_metric((route,), count)
-        yield connections
+        yield from _relayed(counted)
         limit = self._admission.total_connections
-        yield GaugeMetricFamily(
-            "wskeeper_connections_limit",
-            "Sessions the gateway takes at most.",
-            value=float("inf") if limit is None else limit,
-        )
-        yield self._histogram(
-            "wskeeper_connection_duration_seconds",
-            "How long sessions lived.",
-            lambda totals: totals.connection_duration,
-        )
-        closes = CounterMetricFamily(
-            "wskeeper_closes",
-            "Ended sessions by who ended them, and with which close code.",
-            labels=("route", "initiator", "code"),
-        )
-        for route in self._routes:
-            for (initiator, code), count in sorted(self._of(route).closes.items()):
-                closes.add_metric((route, initiator, code), count)
-        yield closes
+        yield _single(families.CONNECTIONS_LIMIT, float("inf") if limit is None else limit)
+        yield from _key_numbers(counted.keys)
+        yield from self._states()
 
-    def _traffic(self) -> Iterator[Metric]:
-        labels = ("route", "direction")
-        messages = CounterMetricFamily("wskeeper_messages", "Messages relayed.", labels=labels)
-        received = CounterMetricFamily("wskeeper_bytes", "Bytes of frames relayed.", labels=labels)
-        paused = CounterMetricFamily(
-            "wskeeper_backpressure_seconds",
-            "Time for which a sender was not read because its reader was slow.",
-            labels=labels,
+    def _states(self) -> Iterator[tuple[Family, Iterable[Row]]]:
+        """What there is one of."""
+        yield _single(families.STORE_UP, int(self._store_up()))
+        yield _single(families.DRAINING, int(self._leaving()))
+        yield _single(families.RELOAD_SUCCESSFUL, int(self._reloads.successful))
+        yield _single(families.RELOAD_SUCCESS_TIME, self._reloads.succeeded_at)
+        yield _single(families.EVENT_LOOP_LAG, self._lag())
+        yield (
+            families.CERTIFICATE_EXPIRY,
+            (((listener,), moment) for listener, moment in self._certificate_expiry().items()),
         )
-        frames = CounterMetricFamily(
-            "wskeeper_frames", "Frames relayed.", labels=(*labels, "opcode")
-        )
-        sizes = HistogramMetricFamily(
-            "wskeeper_message_size_bytes", "Wire bytes of a message's payload.", labels=labels
-        )
-        live = self._live_counts()
-        for route in self._routes:
-            totals = self._of(route)
-            for side, direction in enumerate(DIRECTIONS):
-                alive_messages, alive_bytes = live.get((route, side), (0, 0))
-                messages.add_metric((route, direction), totals.messages[side] + alive_messages)
-                received.add_metric((route, direction), totals.bytes[side] + alive_bytes)
-                paused.add_metric((route, direction), totals.backpressure[side])
-                traffic = totals.traffic[side]
-                for opcode in Opcode:
-                    frames.add_metric(
-                        (route, direction, opcode.name.lower()), traffic.opcodes[opcode]
-                    )
-                by_size = traffic.messages_by_size
-                rows = [(str(float(1 << n)), sum(by_size[: n + 1])) for n in _SIZE_EXPONENTS]
-                sizes.add_metric(
-                    (route, direction), [*rows, ("+Inf", sum(by_size))], traffic.message_bytes
-                )
-        yield from (messages, received, frames, sizes, paused)
-
-    def _live_counts(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """(messages, bytes) of live sessions by route and direction."""
-        counts: dict[tuple[str, int], tuple[int, int]] = {}
-        for session in self._admission.registry:
-            for side in Side:
-                scanner = session.state.scanners[side]
-                messages, received = counts.get((session.route, side), (0, 0))
-                counts[session.route, side] = (
-                    messages + scanner.messages,
-                    received + scanner.bytes,
-                )
-        return counts
-
-    def _key_figures(self) -> Iterator[Metric]:
-        now = self._wall()
-        keys = GaugeMetricFamily("wskeeper_keys", "Keys by state.", labels=("state",))
-        for state, count in self._keys.by_state(now).items():
-            keys.add_metric((state,), count)
-        yield keys
-        expiring = GaugeMetricFamily(
-            "wskeeper_keys_expiring", "Active keys that end within this time.", labels=("within",)
-        )
-        for days in _SOON_DAYS:
-            expiring.add_metric((f"{days}d",), self._keys.expiring(now, days * 86_400.0))
-        yield expiring
-        yield GaugeMetricFamily(
-            "wskeeper_store_up", "1 while the key store answers.", value=int(self._store_up())
-        )
-
-    def _process(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "wskeeper_draining",
-            "1 while the gateway is going away.",
-            value=int(self._leaving()),
-        )
-        yield GaugeMetricFamily(
-            "wskeeper_event_loop_lag_seconds",
-            "How late the event loop was when last looked at.",
-            value=self._lag(),
-        )
-        expiry = GaugeMetricFamily(
-            "wskeeper_tls_certificate_expiry_timestamp_seconds",
-            "When a listener's certificate ends.",
-            labels=("listener",),
-        )
-        for listener, moment in self._certificate_expiry().items():
-            expiry.add_metric((listener,), moment)
-        yield expiry
-        build = GaugeMetricFamily("wskeeper_build_info", "Versions.", labels=("version", "python"))
         python = ".".join(map(str, sys.version_info[:3]))
-        build.add_metric((version("wskeeper"), python), 1)
-        yield build
+        yield families.BUILD_INFO, [((version("wskeeper"), python), 1)]
 
-    def _histogram(
-        self, name: str, text: str, of: Callable[[RouteTotals], Histogram]
-    ) -> HistogramMetricFamily:
-        family = HistogramMetricFamily(name, text, labels=("route",))
-        for route in self._routes:
-            histogram = of(self._of(route))
-            family.add_metric((route,), histogram.cumulative(), histogram.sum)
-        return family
+    def _histograms(
+        self, totals: dict[str, RouteTotals]
+    ) -> Iterator[tuple[Family, Iterable[HistogramRow]]]:
+        yield (
+            families.HANDSHAKE_DURATION,
+            (_histogram((route,), one.handshake_duration) for route, one in totals.items()),
+        )
+        yield (
+            families.UPSTREAM_CONNECT_DURATION,
+            (_histogram((route,), one.connect_duration) for route, one in totals.items()),
+        )
+        yield (
+            families.CONNECTION_DURATION,
+            (_histogram((route,), one.connection_duration) for route, one in totals.items()),
+        )
+        pings = zip(LEGS, self._admission.registry.ping_rtt, strict=True)
+        yield families.PING_RTT, (_histogram((leg,), pongs) for leg, pongs in pings)
+        yield families.MESSAGE_SIZE, _sizes(totals)
+
+
+def _single(family: Family, value: float) -> tuple[Family, Iterable[Row]]:
+    return family, [((), value)]
+
+
+def _by_pair(counted: Iterable[tuple[tuple[str, str], int]]) -> Iterable[Row]:
+    return sorted(counted)
+
+
+def _outcomes(totals: dict[str, RouteTotals]) -> Iterator[Row]:
+    for route, one in totals.items():
+        # Most outcomes need a route.
+        for outcome in OUTCOMES if route != NO_ROUTE else sorted(one.outcomes):
+            yield (route, outcome), one.outcomes[outcome]
+
+
+def _relayed(counted: Count) -> Iterator[tuple[Family, Iterable[Row]]]:
+    routes, totals = counted.routes, counted.totals
+    yield families.CONNECTIONS, (((route,), one.connections) for route, one in routes.items())
+    yield families.MESSAGES, _both_ways(routes, lambda figures: figures.messages)
+    yield families.BYTES, _both_ways(routes, lambda figures: figures.bytes)
+    yield (
+        families.FRAMES,
+        (
+            ((route, direction, opcode.name.lower()), one.traffic[side].opcodes[opcode])
+            for route, one in totals.items()
+            for side, direction in zip(Side, DIRECTIONS, strict=True)
+            for opcode in Opcode
+        ),
+    )
+    yield (
+        families.BACKPRESSURE,
+        (
+            ((route, direction), seconds)
+            for route, one in totals.items()
+            for direction, seconds in zip(DIRECTIONS, one.backpressure, strict=True)
+        ),
+    )
+    yield (
+        families.CLOSES,
+        (
+            ((route, initiator, code), number)
+            for route, one in totals.items()
+            for (initiator, code), number in sorted(one.closes.items())
+        ),
+    )
+
+
+def _key_numbers(counted: KeyFigures) -> Iterator[tuple[Family, Iterable[Row]]]:
+    yield families.KEYS, (((state,), number) for state, number in counted.by_state.items())
+    yield families.KEYS_EXPIRING, (((f"{days}d",), counted.ending[days]) for days in SOON_DAYS)
+    if counted.used is not None:
+        used = counted.used
+        yield families.KEY_CONNECTIONS, (((key,), one.connections) for key, one in used.items())
+        yield families.KEY_MESSAGES, _both_ways(used, lambda figures: figures.messages)
+        yield families.KEY_BYTES, _both_ways(used, lambda figures: figures.bytes)
+
+
+def _both_ways(
+    figures: dict[str, Figures], of: Callable[[Figures], Sequence[int]]
+) -> Iterator[Row]:
+    for name, one in figures.items():
+        for direction, number in zip(DIRECTIONS, of(one), strict=True):
+            yield (name, direction), number
+
+
+def _histogram(labels: tuple[str, ...], histogram: Histogram) -> HistogramRow:
+    return labels, histogram.cumulative(), histogram.sum
+
+
+def _sizes(totals: dict[str, RouteTotals]) -> Iterator[HistogramRow]:
+    for route, one in totals.items():
+        for direction, traffic in zip(DIRECTIONS, one.traffic, strict=True):
+            by_size = traffic.messages_by_size
+            rows = [(str(float(1 << n)), sum(by_size[: n + 1])) for n in _SIZE_EXPONENTS]
+            yield (route, direction), [*rows, ("+Inf", sum(by_size))], traffic.message_bytes

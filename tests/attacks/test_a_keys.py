@@ -139,7 +139,7 @@ def test_p14_the_time_of_a_refusal_tells_nothing(door: Door, api: AdminApi) -> N
     kinds = {"stranger": stranger, "stranger again": stranger, "near": near}
     chance = random.Random(14)
     found = []
-    for _ in range(4):
+    for _ in range(8):
         times: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(800 // SLOWNESS):
             order = list(kinds)

@@ -12,7 +12,7 @@ import pytest
 from tests.attacks.scene import assert_refused, good
 from tests.harness import frames
 from tests.harness.heads import Response, accept_for
-from tests.harness.process import MB, Watch
+from tests.harness.process import BUSY, MB, Watch
 
 if TYPE_CHECKING:
     from tests.harness.client import Client, Door
@@ -50,7 +50,7 @@ def refused_without_a_leak(client: Client, connection: UpstreamConnection) -> Re
     with contextlib.suppress(OSError):  # it may be closed already
         client.send(SMUGGLED)
     connection.expect_end(1.0)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1 + BUSY
     return response
 
 
@@ -163,7 +163,7 @@ def test_p30_a_silent_upstream_is_given_up_at_its_deadline(door: Door, upstream:
         took = time.monotonic() - began
         connection.expect_end()
     assert_refused(response, 504, "upstream_timeout")
-    assert 0.9 <= took <= 2
+    assert 0.9 <= took <= 2 + BUSY
 
 
 def test_p30_dribbling_does_not_extend_the_deadline(door: Door, upstream: Upstream) -> None:
@@ -177,13 +177,14 @@ def test_p30_dribbling_does_not_extend_the_deadline(door: Door, upstream: Upstre
         response = client.read_response()
         took = time.monotonic() - began
     assert_refused(response, 504, "upstream_timeout")
-    assert took <= 2
+    # Every byte in its turn would have taken nine seconds.
+    assert took <= 2 + BUSY
 
 
 def test_p31_a_refused_connection_is_a_502_at_once(door: Door) -> None:
     began = time.monotonic()
     response = door.ask(good("/closed"))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1 + BUSY
     assert_refused(response, 502, "upstream_unreachable")
 
 

@@ -18,7 +18,7 @@ from tests.harness.client import Client, Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
 from tests.harness.probe import Probe
-from tests.harness.process import MB, Watch, open_files, wait_until
+from tests.harness.process import BUSY, MB, Watch, open_files, wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection, silent
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_p81_a_vanished_upstream_is_told_at_a_boundary(
             getattr(connection, leave)()
             client.expect_close(1012, "upstream_lost")
             client.expect_end(1.2)
-            assert time.monotonic() - began < 1.2
+            assert time.monotonic() - began < 1.2 + BUSY
 
 
 @pytest.mark.parametrize("leave", ["reset", "close", "finish_sending"])
@@ -217,7 +217,7 @@ def test_p83_a_slow_reader_stops_its_peer_and_is_cut_off(
             told = sender.read_to_end(2 * WRITE_DEADLINE)
             took = time.monotonic() - began
         assert told == b"" or frames.take(bytearray(told)) is not None, told[:50]
-        assert WRITE_DEADLINE - 0.5 <= took <= WRITE_DEADLINE + 2.5
+        assert WRITE_DEADLINE - 0.5 <= took <= WRITE_DEADLINE + 2.5 + BUSY
         assert watch.growth < 1 * MB, f"{watch.growth / MB:.2f} MB"
         probe.assert_unaffected(quiet)
         slow.close()
@@ -243,7 +243,7 @@ def test_p84_unfinished_heads_end_at_the_deadline(
             waiting.register(client.sock, selectors.EVENT_READ, client)
         connected = time.monotonic()
         dribble_at, at = connected + 0.5, 20
-        while waiting.get_map() and time.monotonic() < connected + HEAD_DEADLINE + 2:
+        while waiting.get_map() and time.monotonic() < connected + HEAD_DEADLINE + 2 + BUSY:
             for key, _ in waiting.select(0.05):
                 key.data.read_to_end(0.5)
                 assert time.monotonic() - began >= HEAD_DEADLINE - 0.1, "cut off too early"
@@ -267,7 +267,7 @@ def test_p84_slow_heads_do_not_keep_others_waiting(door: Door) -> None:
             door.connect().send(b"GET /app HTTP/1.1\r\nHost: x\r\n")
         began = time.monotonic()
         door.open(good()).close()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 0.5 + BUSY
         probe.assert_unaffected(quiet)
         door.close_all()
 

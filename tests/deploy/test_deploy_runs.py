@@ -19,12 +19,14 @@ from websockets.frames import Close
 from websockets.sync.client import connect
 
 from tests.deploy.conftest import DEMO_KEY
+from tests.harness import programs
 from tests.harness.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROJECT = Path(__file__).parents[2]
+CONFIGURATION = str(PROJECT / "deploy/wskeeper.yaml")
 INSTALL_DEADLINE = 300  # seconds
 OFFLINE = re.compile(
     r"Temporary failure|Failed to establish|Max retries|Connection (?:refused|reset)|timed out"
@@ -36,7 +38,7 @@ OFFLINE = re.compile(
 def addresses(example_services) -> Iterator[dict[str, str]]:
     """Where the example services listen, each started by its Compose command on a free port."""
     with ExitStack() as stack:
-        found = {}
+        processes = {}
         for name, service in example_services.items():
             program, *arguments = (*service["entrypoint"], *service["command"])
             assert program == "python"
@@ -47,34 +49,24 @@ def addresses(example_services) -> Iterator[dict[str, str]]:
                 )
             )
             stack.callback(process.terminate)
+            processes[name] = process
+        found = {}
+        for name, process in processes.items():
             assert process.stdout is not None
             found[name] = process.stdout.readline().rpartition(" ")[2].strip()
         yield found
 
 
 def test_check_finds_nothing_wrong_with_the_configuration(secrets):
-    ran = subprocess.run(
-        [sys.executable, "-m", "proxy", "check", "-c", str(PROJECT / "deploy/wskeeper.yaml")],
-        env={**os.environ, **secrets},
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=PROJECT,
-    )
+    ran = programs.run("check", "-c", CONFIGURATION, folder=PROJECT, environment=secrets)
     assert ran.returncode == 0, ran.stderr
     assert "warning" not in ran.stdout
     assert "echo  /echo → ws://echo:9001/echo" in ran.stdout
 
 
 def test_check_names_the_secret_that_is_missing(secrets):
-    ran = subprocess.run(
-        [sys.executable, "-m", "proxy", "check", "-c", str(PROJECT / "deploy/wskeeper.yaml")],
-        env={**os.environ, **secrets, "WSKEEPER_DEMO_KEY_FILE": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=PROJECT,
-    )
+    environment = {**secrets, "WSKEEPER_DEMO_KEY_FILE": ""}
+    ran = programs.run("check", "-c", CONFIGURATION, folder=PROJECT, environment=environment)
     assert ran.returncode == 1
     assert "WSKEEPER_DEMO_KEY" in ran.stdout
 
@@ -96,11 +88,7 @@ def test_every_service_is_reached_through_the_gateway(addresses, secrets, tmp_pa
             assert chat.recv(timeout=5) == "demo: hello"
         with connect(f"{gateway.url}/clock", additional_headers=headers) as clock:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", str(clock.recv(timeout=5)))
-        healthy = subprocess.run(
-            [sys.executable, "-m", "proxy", "healthcheck", "--admin", gateway.admin_url],
-            check=False,
-            cwd=PROJECT,
-        )
+        healthy = programs.run("healthcheck", "--admin", gateway.admin_url, folder=PROJECT)
         assert healthy.returncode == 0
         commands = partial(run_command, gateway, environment)
         made = {"X-Api-Key": commands("keys", "create", "--name", "alice", "--routes", "chat")}
@@ -114,14 +102,8 @@ def test_every_service_is_reached_through_the_gateway(addresses, secrets, tmp_pa
 
 def run_command(gateway: Gateway, environment: dict[str, str], *words: str) -> str:
     """A command beside the gateway, as `docker compose exec` runs it; returns what it prints."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "proxy", *words, "-c", str(gateway.config_path)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=PROJECT,
-    )
+    words = (*words, "-c", str(gateway.config_path))
+    ran = programs.run(*words, folder=PROJECT, environment=environment)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
 
@@ -167,9 +149,14 @@ def test_what_the_image_installs_runs_in_a_clean_environment(tmp_path):
         if name not in {"PYTHONPATH", "VIRTUAL_ENV"}
     }
     environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    environment["PIP_NO_COMPILE"] = "1"
+    pip = f"{sys.executable} -m pip"
     for step in steps:
         command = step.replace("/opt/wskeeper", str(target))
-        command = re.sub(r"^pip\b", f"{sys.executable} -m pip", command)
+        # A folder's own pip takes half a minute, most of it to come there.
+        command = command.replace("python -m venv", "python -m venv --without-pip")
+        command = command.replace(f"{target}/bin/pip", f"{pip} --python {target}")
+        command = re.sub(r"^pip\b", pip, command)
         command = re.sub(r"^python\b", sys.executable, command)
         run_or_skip(["bash", "-c", command], cwd=build, env=environment)
     version = subprocess.run(

@@ -227,6 +227,9 @@ def names_of_events(first: ast.expr) -> Iterator[str]:
     """What stands for an event's name: itself, or the function that chooses it for a key."""
     if isinstance(first, ast.Constant) and isinstance(first.value, str):
         yield first.value
+    elif isinstance(first, ast.IfExp):
+        yield from names_of_events(first.body)
+        yield from names_of_events(first.orelse)
     elif ast.unparse(first).startswith("event_of("):
         source = ast.parse(inspect.getsource(event_of))
         for node in ast.walk(source):

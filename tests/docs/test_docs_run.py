@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 
 from tests.docs.markdown import PROJECT, code, page
 from tests.harness.gateway import Gateway
+from tests.harness.ports import reserved_port
 from tests.harness.process import wait_until
 
 if TYPE_CHECKING:
@@ -209,12 +210,6 @@ class TestNode:
         assert refused.stderr == "401 key_unknown\n"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def listens(port: int) -> bool:
     """Whether somebody does; proxies do not say when they are ready."""
     try:
@@ -230,20 +225,20 @@ def nginx(folder: Path, location: str) -> Iterator[int]:
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed (Debian: nginx-light)")
-    port = free_port()
     file = folder / "nginx.conf"
     places = "".join(
         f"{kind}_temp_path {folder}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    file.write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}"
-        f"http {{ access_log off; {places}"
-        f"server {{ listen 127.0.0.1:{port}; {location} }} }}"
-    )
-    with running([program, "-p", str(folder), "-c", str(file)], stderr=subprocess.DEVNULL):
-        assert wait_until(lambda: listens(port), DEADLINE)
-        yield port
+    with reserved_port() as port:
+        file.write_text(
+            f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}"
+            f"http {{ access_log off; {places}"
+            f"server {{ listen 127.0.0.1:{port}; {location} }} }}"
+        )
+        with running([program, "-p", str(folder), "-c", str(file)], stderr=subprocess.DEVNULL):
+            assert wait_until(lambda: listens(port), DEADLINE)
+            yield port
 
 
 def speak(port: int) -> str | bytes:
@@ -263,9 +258,9 @@ class TestNginx:
         earlier = len(gateway.events("connection_opened"))
         with nginx(tmp_path, location) as port:
             assert speak(port) == "through"
-        assert wait_until(lambda: len(gateway.events("connection_opened")) > earlier)
+        opened = gateway.wait_for_events(earlier + 1, "connection_opened")
         # Not the address that the client claimed.
-        assert gateway.events("connection_opened")[-1]["client"] == "127.0.0.1"
+        assert opened[-1]["client"] == "127.0.0.1"
 
     def test_without_the_three_lines_the_client_is_told_what_is_missing(self, location, tmp_path):
         [lines] = README.blocks_in("nginx")
@@ -284,13 +279,13 @@ def test_haproxy_of_the_documents_lets_websockets_through(public: str, tmp_path:
     if program is None:
         pytest.skip("HAProxy is not installed (Debian: haproxy)")
     [block] = OPERATIONS.blocks_in("haproxy")
-    port = free_port()
     file = tmp_path / "haproxy.cfg"
-    file.write_text(
-        block.text.replace(PRINTED_ADDRESS, public).replace(
-            ":443 ssl crt /etc/haproxy/site.pem", f"127.0.0.1:{port}"
+    with reserved_port() as port:
+        file.write_text(
+            block.text.replace(PRINTED_ADDRESS, public).replace(
+                ":443 ssl crt /etc/haproxy/site.pem", f"127.0.0.1:{port}"
+            )
         )
-    )
-    with running([program, "-db", "-f", str(file)], stderr=subprocess.DEVNULL):
-        assert wait_until(lambda: listens(port), DEADLINE)
-        assert speak(port) == "through"
+        with running([program, "-db", "-f", str(file)], stderr=subprocess.DEVNULL):
+            assert wait_until(lambda: listens(port), DEADLINE)
+            assert speak(port) == "through"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.harness.heads import Response
 from tests.harness.peer import Peer
+from tests.harness.process import BUSY
 
 if TYPE_CHECKING:
     import ssl
@@ -108,7 +109,7 @@ class Client(Peer):
     def read_response(self, within: float | None = None) -> Response:
         """The answer; unless it keeps the connection, it is read until that has ended."""
         if within is not None:
-            self.timeout, before = within, self.timeout
+            self.timeout, before = within + BUSY, self.timeout
             try:
                 return self.read_response()
             finally:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tests.harness import programs
+
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from tests.harness.gateway import Gateway
@@ -36,13 +37,8 @@ class CommandLine:
 
     def run(self, *words: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command on the store, however it ends."""
-        done = subprocess.run(
-            [sys.executable, "-m", "proxy", *words, "--store", self._store],
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_DEADLINE,
-            check=False,
+        done = programs.run(
+            *words, "--store", self._store, typed=typed or "", timeout=COMMAND_DEADLINE
         )
         self.said.append(done.stderr)
         return done

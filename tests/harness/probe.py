@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tests.harness.client import Client
 
 EVERY = 0.05
-# Below this a slower answer is the machine's business, not the gateway's.
-FLOOR = 0.1 * SLOWNESS
+# Below this a slower answer is the machine's business, which has other tests, not the gateway's.
+FLOOR = 0.5 * SLOWNESS
 
 
 class Probe:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import shutil
 import sqlite3
 import sys
+import tempfile
 from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GARBAGE = b"this was a database once\n" * 1000
 # The bytes of a `-shm` file that SQLite locks: writer, checkpointer, recovery, five readers.
@@ -106,17 +109,24 @@ def file_locked(store: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def obey_rights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def obey_rights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes started from now on obey the rights of files, also when they are root's."""
     if os.geteuid() != 0:
         return
     program = shutil.which("setpriv")
     if program is None:
         pytest.skip("root passes over the rights of files, and there is no setpriv")
-    wrapper = folder / "python-without-privileges"
-    wrapper.write_text(
-        "#!/bin/sh\n"
-        f'exec {program} --bounding-set=-dac_override,-dac_read_search {sys.executable} "$@"\n'
+    monkeypatch.setattr(sys, "executable", _without_privileges(program, sys.executable))
+
+
+@cache
+def _without_privileges(program: str, python: str) -> str:
+    """One script for a whole run: whoever is started by it may bear many."""
+    folder = tempfile.mkdtemp(prefix="wskeeper-tests-")
+    atexit.register(shutil.rmtree, folder)
+    script = Path(folder) / "python-without-privileges"
+    script.write_text(
+        f'#!/bin/sh\nexec {program} --bounding-set=-dac_override,-dac_read_search {python} "$@"\n'
     )
-    wrapper.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(wrapper))
+    script.chmod(0o700)
+    return str(script)

@@ -10,7 +10,7 @@ from tests.harness.client import LABEL, Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
 from tests.harness.operators import AdminApi, CommandLine
-from tests.harness.process import SLOWNESS, wait_until
+from tests.harness.process import BUSY, SLOWNESS, wait_until
 from tests.harness.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Scene(NamedTuple):
 
     def wait_for(self, event: str, made: dict[str, Any]) -> None:
         """Waits until the gateway knows of a change of a key."""
-        self.gateway.wait_for_event(event, key_id=made["id"], timeout=AT_ONCE)
+        self.gateway.wait_for_event(event, key_id=made["id"], timeout=AT_ONCE + BUSY)
 
     def rotate(self, way: str, made: dict[str, Any], overlap: str) -> dict[str, Any]:
         """A key with a new secret, as soon as the gateway knows that."""

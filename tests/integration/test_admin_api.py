@@ -14,6 +14,7 @@ import pytest
 from proxy.keys.secret import make_secret
 from tests.harness import frames
 from tests.harness.frames import close_payload, masked
+from tests.harness.process import BUSY
 from tests.integration.conftest import asking
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class TestKeys:
         began = time.monotonic()
         assert api.do("POST", "/keys/partner/revoke")["state"] == "revoked"
         client.expect_close(1008, "key_revoked")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 1 + BUSY
         assert door.ask(asking(key=made["secret"])).code == "key_revoked"
         other.expect_silence()
 
@@ -197,11 +198,9 @@ class TestConnections:
         client.read_frame()
         session = api.do("GET", "/connections")["connections"][0]
         shown = api.do("GET", f"/connections/{session['id']}")
-        assert {**shown, "duration_s": 0, "opened_at": 0} == {
-            **session,
-            "duration_s": 0,
-            "opened_at": 0,
-        }
+        changing = {"duration_s": 0, "opened_at": 0}
+        assert {**session, **changing}.items() <= {**shown, **changing, "legs": 0}.items()
+        assert shown["legs"]["client"]["waiting_bytes"] == 0
         assert session["messages_from_client"] == 1
         assert session["messages_from_upstream"] == 1
         assert session["client"] == "127.0.0.1"
@@ -232,7 +231,9 @@ def test_status_and_routes_say_what_runs(api, connect, upstream):
     assert status["store"]["up"] is True
     assert status["keys"]["active"] == 1
     route = api.do("GET", "/routes")["routes"][0]
-    assert (route["name"], route["targets"], route["connections"]) == ("app", [upstream.url], 1)
+    assert (route["name"], route["connections"]) == ("app", 1)
+    assert route["targets"] == [{"url": upstream.url, "up": True, "connections": 1}]
+    assert route["outcomes"]["accepted"] == status["totals"]["accepted"] == 1
 
 
 class TestAccess:

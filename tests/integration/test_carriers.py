@@ -428,7 +428,9 @@ def carrying(place: str, value: bytes) -> bytes:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=2 * settings.default.max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(place=st.sampled_from(PLACES), value=VALUES, prefix=st.sampled_from([b"", b"wsk_"]))
 def test_any_bytes_in_any_place_are_refused_cleanly(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
-import time
 from contextlib import contextmanager
 
 import pytest
 import trustme
 
+from tests.harness import programs
+from tests.harness.ports import reserved_port
+from tests.harness.process import wait_until
 from tests.harness.upstream import Upstream
 from tests.integration.conftest import KEY
 
@@ -29,14 +29,7 @@ LINES = """
 def doctor(url, *options, key=KEY, **environment):
     """Runs the command; the outcome and what it told, by probe."""
     keys = {} if key is None else {"WSKEEPER_KEY": key}
-    result = subprocess.run(
-        [sys.executable, "-m", "proxy", "doctor", url, "--json", *options],
-        env={**os.environ, **keys, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = programs.run("doctor", url, "--json", *options, environment={**keys, **environment})
     assert KEY not in result.stdout + result.stderr
     told = json.loads(result.stdout)
     assert told["opens"] is (result.returncode == 0)
@@ -53,28 +46,27 @@ def nginx(folder, location, http=""):
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed (Debian: nginx-light)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
     file = folder / "nginx.conf"
-    file.write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}"
-        f"http {{ access_log off; {places} {http}"
-        f"server {{ listen 127.0.0.1:{port}; location / {{ {location} }} }} }}"
-    )
     command = [program, "-p", str(folder), "-c", str(file)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(200):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
+    with reserved_port() as port:
+        file.write_text(
+            f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}"
+            f"http {{ access_log off; {places} {http}"
+            f"server {{ listen 127.0.0.1:{port}; location / {{ {location} }} }} }}"
+        )
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            try:
+                assert wait_until(lambda: listens(port), 10)
+                yield port
+            finally:
+                process.terminate()
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from tests.harness import programs
 from tests.harness.accounts import log_faults
 from tests.harness.heads import upgrade
 from tests.harness.operators import CommandLine
-from tests.harness.process import wait_until
+from tests.harness.process import BUSY, wait_until
 from tests.harness.trouble import (
     GARBAGE,
     copy_of,
@@ -104,23 +104,23 @@ AWAY = (503, "store_unavailable")
 def test_a_gateway_lives_through_trouble_with_its_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    obey_rights(tmp_path, monkeypatch)
+    obey_rights(monkeypatch)
     grace = GRACE_HANGING if name == "file hangs" else GRACE
     with troubled_scene(tmp_path, grace) as house:
         known, suspended = house.create(), house.create()
         house.api.act("suspend", suspended["name"])
         live = [house.open(known["secret"]), house.open(FIXED)]
+        began = time.monotonic()
         with TROUBLES[name](house.store):
-            began = time.monotonic()
             assert wait_until(lambda: up(house) == 0, NOTICED), "the trouble was not noticed"
+            # These two while the time of grace lasts.
+            assert outcome(house, known["secret"]) == (101, None)
+            assert outcome(house, suspended["secret"]) == (401, "key_suspended")
             assert ready(house) == 503
             with house.upstream.untouched():
                 answer = house.ask(UNKNOWN)
             assert (answer.status, answer.code) == AWAY
             assert int(answer.get("Retry-After")) > 0
-            assert outcome(house, known["secret"]) == (101, None)
-            assert outcome(house, suspended["secret"]) == (401, "key_suspended")
-            assert time.monotonic() - began < grace, "too slow to see the time of grace"
 
             assert wait_until(lambda: outcome(house, known["secret"]) == AWAY, grace + 1, 0.1)
             assert time.monotonic() - began > grace - 0.5, "no time of grace"
@@ -131,7 +131,7 @@ def test_a_gateway_lives_through_trouble_with_its_store(
             asked = time.monotonic()
             status, problem = house.api.ask("POST", "/keys", {"name": new_name()})
             assert (status, problem["code"]) == AWAY
-            assert time.monotonic() - asked < 7
+            assert time.monotonic() - asked < 7 + BUSY
             event = house.gateway.wait_for_event("store_down")
             assert str(house.store) in event["store"]
             assert event["cause"]
@@ -161,15 +161,17 @@ def test_a_lock_for_writing_keeps_nobody_out(tmp_path: Path) -> None:
             connection.execute("BEGIN EXCLUSIVE")
             assert outcome(house, known["secret"]) == (101, None)
             assert outcome(house, UNKNOWN) == (401, "key_unknown")
-            asked = time.monotonic()
-            status, problem = house.api.ask("POST", "/keys", {"name": new_name()})
+            # Both wait at the same time, and longer than the time of grace.
+            with ThreadPoolExecutor() as pool:
+                asked = time.monotonic()
+                told = pool.submit(house.api.ask, "POST", "/keys", {"name": new_name()})
+                done = pool.submit(house.line.run, "keys", "revoke", known["name"]).result()
+                status, problem = told.result()
+            assert GRACE < time.monotonic() - asked < 7 + BUSY
             assert (status, problem["code"]) == AWAY
             assert "locked" in problem["detail"]
-            assert time.monotonic() - asked < 7
-            done = house.line.run("keys", "revoke", known["name"])
             assert done.returncode == 1
             assert "is locked by another process" in done.stderr
-            time.sleep(GRACE)  # Also longer than the time of grace.
             assert outcome(house, known["secret"]) == (101, None)
             assert echoes(live)
             connection.execute("ROLLBACK")
@@ -202,7 +204,7 @@ def test_a_stop_in_trouble_ends_in_time(tmp_path: Path) -> None:
             assert wait_until(lambda: up(house) == 0, NOTICED)
             asked = time.monotonic()
             assert house.gateway.stop() == 0
-            assert time.monotonic() - asked < 12
+            assert time.monotonic() - asked < 12 + BUSY
 
 
 def test_an_older_copy_put_in_place_is_believed(tmp_path: Path) -> None:
@@ -291,13 +293,7 @@ def refused_start(folder: Path, upstream: Upstream, store: Path) -> str:
     }
     path = folder / "wskeeper.yaml"
     path.write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy", "serve", "-c", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    done = programs.run("serve", "-c", str(path), timeout=20)
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
@@ -311,7 +307,7 @@ def refused_start(folder: Path, upstream: Upstream, store: Path) -> str:
 def test_serve_says_what_is_the_matter_with_its_store(
     tmp_path: Path, upstream: Upstream, store: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    obey_rights(tmp_path, monkeypatch)
+    obey_rights(monkeypatch)
     make, words = START_TROUBLES[case]
     make(store)
     try:
@@ -330,7 +326,7 @@ def test_serve_does_not_wait_for_ever_for_a_lock(
     with file_locked(store):
         began = time.monotonic()
         assert "is locked by another process; end what" in refused_start(tmp_path, upstream, store)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 10 + BUSY
     with scene(tmp_path, store) as house:
         assert house.ask(made["secret"]).status == 101
 

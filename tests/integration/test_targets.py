@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness import frames
+from tests.harness.process import BUSY
 from tests.harness.upstream import Upstream, UpstreamConnection, echo
 from tests.integration.conftest import KEY, Start, asking
 
@@ -81,11 +82,10 @@ def test_first_target_refuses_and_the_second_serves(
         for _ in range(4):
             opened(door)
         assert upstream.count == 4
-        assert len(gateway.events("upstream_down")) == 1
-        assert gateway.events("upstream_down")[0]["upstream"] == url(port)
-        assert {event["upstream"] for event in gateway.events("connection_opened")} <= {
-            upstream.url
-        }
+        opens = gateway.wait_for_events(4, "connection_opened")
+        assert {event["upstream"] for event in opens} == {upstream.url}
+        [down] = gateway.events("upstream_down")
+        assert down["upstream"] == url(port)
         assert (up(gateway, url(port)), up(gateway, upstream.url)) == (0, 1)
 
 
@@ -109,11 +109,12 @@ def test_silent_target_leaves_time_for_the_next(
         door = connect(gateway)
         began = time.monotonic()
         opened(door)
-        assert 0.8 < time.monotonic() - began < 2.0
+        assert 0.8 < time.monotonic() - began < 2.0 + BUSY
         began = time.monotonic()
         for _ in range(4):
             opened(door)
-        assert time.monotonic() - began < 0.8, "it is left alone for a moment"
+        # Each would be a second late.
+        assert time.monotonic() - began < 0.8 + BUSY, "it is left alone for a moment"
 
 
 def test_targets_that_are_all_silent_time_out_together(start: Start, connect: Connect) -> None:
@@ -127,7 +128,7 @@ def test_targets_that_are_all_silent_time_out_together(start: Start, connect: Co
         began = time.monotonic()
         response = refused(connect(gateway))
         assert (response.status, response.code) == (504, "upstream_timeout")
-        assert 0.9 < time.monotonic() - began < 1.8
+        assert 0.9 < time.monotonic() - began < 1.8 + BUSY
 
 
 class Healthy:
@@ -191,9 +192,8 @@ def test_websocket_checks_leave_no_session_behind(start: Start, connect: Connect
         until(lambda: len(closes) >= 3)
         assert set(closes) == {(1000).to_bytes(2, "big")}
         assert not target.errors
-        metrics = gateway.metrics()
-        assert metrics['wskeeper_connections{route="app"}'] == 0
-        assert up(gateway, target.url) == 1
+        assert gateway.metrics()['wskeeper_connections{route="app"}'] == 0
+        until(lambda: up(gateway, target.url) == 1)
 
 
 def test_restart_of_one_target_ends_only_its_sessions(start: Start, connect: Connect) -> None:
@@ -204,8 +204,8 @@ def test_restart_of_one_target_ends_only_its_sessions(start: Start, connect: Con
         clients = [opened(door) for _ in range(4)]
         assert (staying.count, leaving.count) == (2, 2)
         leaving.close()
-        until(lambda: len(gateway.events("connection_closed")) == 2)
-        assert {event["upstream"] for event in gateway.events("connection_closed")} == {leaving.url}
+        closes = gateway.wait_for_events(2, "connection_closed")
+        assert [event["upstream"] for event in closes] == [leaving.url] * 2
         new = [opened(door) for _ in range(4)]
         assert staying.count == 6
         mask = b"abcd"
@@ -217,7 +217,7 @@ def test_restart_of_one_target_ends_only_its_sessions(start: Start, connect: Con
             except OSError:
                 continue
         assert alive == 6
-        assert gateway.metrics()['wskeeper_connections{route="app"}'] == 6
+        until(lambda: gateway.metrics()['wskeeper_connections{route="app"}'] == 6)
 
 
 @pytest.mark.parametrize("balance", ["key_hash", "address_hash"])
@@ -240,14 +240,12 @@ def test_new_sessions_go_where_the_fewest_are(
         gateway = start({"upstream": balance})
         door = connect(gateway)
         clients = [opened(door) for _ in range(4)]
-        opens = gateway.events("connection_opened")
         assert (upstream.count, other.count) == (2, 2)
-        until(lambda: len(gateway.events("connection_opened")) == 4)
-        opens = gateway.events("connection_opened")
+        opens = gateway.wait_for_events(4, "connection_opened")
         for client, event in zip(clients, opens, strict=True):
             if event["upstream"] == other.url:
                 client.reset()
-        until(lambda: len(gateway.events("connection_closed")) == 2)
+        gateway.wait_for_events(2, "connection_closed")
         for _ in range(2):
             opened(door)
         assert (upstream.count, other.count) == (2, 4)

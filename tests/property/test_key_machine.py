@@ -332,7 +332,7 @@ def _states(keys: Iterable[ModelKey]) -> dict[str, str]:
 
 TestKeys = Keys.TestCase
 TestKeys.settings = settings(
-    max_examples=25,
+    max_examples=settings.default.max_examples // 3,
     stateful_step_count=20,
     deadline=None,
     # Shrinking would wait a second for every Close that does not come.

@@ -153,6 +153,19 @@ def test_what_is_below_the_level_is_not_written(level: str) -> None:
     assert written == list(LEVELS[LEVELS.index(level) :])
 
 
+@pytest.mark.parametrize("heard", [None, lambda *_: None])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("before", LEVELS)
+def test_level_is_exchanged(before: str, level: str, heard: Any) -> None:
+    stream = io.StringIO()
+    log = logger(level=before, form="json", stream=stream, heard=heard)
+    log.set_level(level)
+    for each in LEVELS:
+        getattr(log, each)("event", n=1)
+    written = [json.loads(each)["level"] for each in stream.getvalue().splitlines()]
+    assert written == list(LEVELS[LEVELS.index(level) :])
+
+
 @pytest.mark.parametrize(
     ("form", "stream", "is_json"),
     [
@@ -308,3 +321,32 @@ def test_record_that_does_not_fit_its_format_stops_nobody(bridged: io.StringIO) 
     logging.getLogger().handlers[0].handle(record)
     read = json.loads(bridged.getvalue())
     assert (read["logger"], read["message"]) == ("some.library", "%d of %s")
+
+
+# Those who hear ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_events_are_heard_whatever_the_level_but_not_debugging(level: str) -> None:
+    heard: list[tuple[str, str, dict[str, Any]]] = []
+    log = logger(
+        level=level,
+        form="json",
+        stream=io.StringIO(),
+        heard=lambda *event: heard.append(event),
+    )
+    for each in LEVELS:
+        getattr(log, each)("event", n=each)
+    assert heard == [(each, "event", {"n": each}) for each in LEVELS[1:]]
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_an_exception_is_for_the_log_alone(form: str, level: str) -> None:
+    heard: list[dict[str, Any]] = []
+    stream = io.StringIO()
+    log = logger(level=level, form=form, stream=stream, heard=lambda *event: heard.append(event[2]))
+    log.warning("event", n=1, failure=failure("a fault"))
+    log.error("event", n=2, failure=failure("a fault"))
+    assert heard == [{"n": 1}, {"n": 2}]
+    assert "a fault" in stream.getvalue()

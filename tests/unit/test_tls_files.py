@@ -14,7 +14,8 @@ import pytest
 import trustme
 import uvloop
 
-from proxy.config.model import PublicTls, UpstreamTls
+from proxy.config.model import PublicTls
+from proxy.config.upstream_fields import UpstreamTls
 from proxy.config.values import TcpAddress
 from proxy.listeners import listen
 from proxy.tls_files import TlsFiles
@@ -317,6 +318,71 @@ async def test_upstream_without_files_is_not_looked_at(scene: Scene) -> None:
             await scene.connect(context)
         await scene.watch.look()
     assert scene.log.lines == []
+
+
+# Other files -----------------------------------------------------------------------------------
+
+
+async def test_listener_takes_other_files_when_it_is_told_to(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Files(tmp_path / "other")
+    other.issue(ENDS[1])
+    async with scene.listening():
+        take = scene.watch.other_listener("public", other.tls())
+        assert await scene.shown() == ENDS[0]
+        scene.files.authority = other.authority
+        take()
+        assert await scene.shown() == ENDS[1]
+        assert scene.watch.ends == {"public": ENDS[1].timestamp()}
+        # It is these that are looked at from now on.
+        _replace(scene.files.certificate, b"no certificate")
+        other.issue(ENDS[2])
+        await scene.watch.look()
+        assert await scene.shown() == ENDS[2]
+    assert scene.log.lines == [("info", "tls_reloaded", {"listener": "public"})]
+
+
+async def test_other_files_that_cannot_be_used_change_nothing(scene: Scene, tmp_path: Path) -> None:
+    async with scene.listening():
+        missing = scene.files.tls().model_copy(update={"certificate": tmp_path / "missing.pem"})
+        with pytest.raises(OSError, match="No such file"):
+            scene.watch.other_listener("public", missing)
+        assert await scene.shown() == ENDS[0]
+
+
+async def test_look_that_is_under_way_does_not_bring_the_former_files_back(
+    scene: Scene, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Files(tmp_path / "other")
+    other.issue(ENDS[1])
+    async with scene.listening():
+        take = scene.watch.other_listener("public", other.tls())
+        scene.files.issue(ENDS[2])
+        looking = asyncio.ensure_future(scene.watch.look())
+        await asyncio.sleep(0)
+        take()
+        await looking
+        scene.files.authority = other.authority
+        assert await scene.shown() == ENDS[1]
+    assert scene.log.lines == []
+
+
+async def test_files_of_upstreams_that_are_gone_are_forgotten(scene: Scene, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    scene.files.authority.cert_pem.write_to_path(str(ca))
+    kept, gone = (scene.watch.upstream(route, UpstreamTls(ca=ca)) for route in ("kept", "gone"))
+    async with scene.listening():
+        scene.watch.forget_upstreams_but([kept])
+        scene.files.issue(ENDS[1])
+        _replace(ca, ca.read_bytes() + b"\n")
+        await scene.watch.look()
+        assert (await scene.connect(kept))[0] == ENDS[1]
+    assert [fields for _, _, fields in scene.log.lines] == [
+        {"route": "kept"},
+        {"listener": "public"},
+    ]
+    assert gone is not kept
 
 
 # Beginning and ending --------------------------------------------------------------------------

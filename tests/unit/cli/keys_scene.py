@@ -7,6 +7,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from proxy.keys.key import KeyLimits
 from proxy.stores.open import open_store
 from proxy.stores.store import Usage
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Command = Callable[..., Result]
 
 SECRET = re.compile(r"wsk_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}")
+NO_LIMITS = dict.fromkeys(KeyLimits._fields)
 CONFIG = f"""\
 keys:
   - {{name: legacy, sha256: {"ab" * 32}, routes: [chat]}}

@@ -14,7 +14,16 @@ import pytest
 
 from proxy.keys.key import digest_of
 from proxy.stores.sqlite import SqliteStore
-from tests.unit.cli.keys_scene import CONFIG, SECRET, created, failed, kept, shown, used
+from tests.unit.cli.keys_scene import (
+    CONFIG,
+    NO_LIMITS,
+    SECRET,
+    created,
+    failed,
+    kept,
+    shown,
+    used,
+)
 
 if TYPE_CHECKING:
     from tests.unit.cli.keys_scene import Command
@@ -52,13 +61,49 @@ def test_every_field_can_be_given(wskeeper: Command) -> None:
     created(wskeeper, *options)
     told = shown(wskeeper)
     assert told["routes"] == ["chat", "echo", "more"]
-    assert told["limits"] == {"connections": 5}
+    assert told["limits"] == {**NO_LIMITS, "connections": 5}
     assert told["origins"] == ["https://a.example", "https://b.example"]
     assert told["addresses"] == {"allow": ["10.0.0.0/8"], "deny": ["10.1.0.0/16"]}
     assert told["metadata"] == {"plan": "gold", "a": "b=c"}
     [key] = kept()
     assert key.expires_at is not None
     assert key.expires_at == pytest.approx(time.time() + 90 * 86400, abs=60)
+
+
+def test_every_limit_can_be_given(wskeeper: Command) -> None:
+    limits = [
+        "connections=5",
+        "connections_per_address=4",
+        "connections_per_subject = 3",
+        "handshakes_per_second=0.5",
+        "message_size.upstream_to_client=1MiB",
+        "message_size=64KiB",
+        "messages_per_second=10",
+        "bytes_per_second=1MB",
+        "on_exceed=close",
+    ]
+    created(wskeeper, *(word for limit in limits for word in ("--limit", limit)))
+    assert shown(wskeeper)["limits"] == {
+        "connections": 5,
+        "connections_per_address": 4,
+        "connections_per_subject": 3,
+        "handshakes_per_second": 0.5,
+        "message_size": {"client_to_upstream": 65_536, "upstream_to_client": 1_048_576},
+        "messages_per_second": 10,
+        "bytes_per_second": 1_000_000,
+        "on_exceed": "close",
+    }
+    [line] = [
+        line
+        for line in wskeeper("keys", "show", "alice").stdout.splitlines()
+        if line.startswith("limits")
+    ]
+    assert line.split(maxsplit=1)[1] == (
+        "connections=5, connections_per_address=4, connections_per_subject=3,"
+        " handshakes_per_second=0.5, messages_per_second=10, bytes_per_second=1000000,"
+        " on_exceed=close, message_size.client_to_upstream=65536,"
+        " message_size.upstream_to_client=1048576"
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +132,30 @@ def test_an_expiry_may_be_a_moment(wskeeper: Command, text: str, moment: str | N
         (["--limit", "connections"], ["write `connections=5`"]),
         (["--limit", "connections=0"], ["write `connections=5`"]),
         (["--limit", "connections=²"], ["write `connections=5`"]),
+        (["--limit", "connections=-5"], ["write `connections=5`"]),
         (["--limit", "connections=" + "9" * 30], ["--limit connections: is too large"]),
+        (["--limit", "connections=1.5"], ["--limit connections: is not a whole number"]),
+        (["--limit", "messages_per_second=nan"], ["write `messages_per_second=5`"]),
+        (["--limit", "messages_per_second=1e3"], ["write `messages_per_second=5`"]),
+        (["--limit", "messages_per_second=0.0"], ["write `messages_per_second=5`"]),
+        (
+            ["--limit", "handshakes_per_second=" + "9" * 500],
+            ["--limit handshakes_per_second: is out of range"],
+        ),
+        (
+            ["--limit", "message_size"],
+            ["--limit message_size has no value", "`message_size=64KiB`"],
+        ),
+        (["--limit", "message_size=0"], ["--limit message_size", "is not a size", "64KiB"]),
+        (["--limit", "message_size.upstream_to_client=-1"], ["upstream_to_client: is not a size"]),
+        (["--limit", "message_size.upstream=5"], ["`message_size.upstream_to_client`?"]),
+        (["--limit", "bytes_per_second=1Mbit"], ["--limit bytes_per_second: is not a size"]),
+        (["--limit", "on_exceed="], ["write `on_exceed=close`"]),
+        (["--limit", "on_exceed=drop"], ["--limit on_exceed:", "`throttle` or `close`"]),
+        (
+            ["--limit", "auth_failures_per_minute=5"],
+            ["is counted per client address", "under `limits:` of the configuration"],
+        ),
         (["--origin", "https://a.example/"], ["--origin", "more than an origin"]),
         (["--address", "10.0.0.1/8"], ["--address", "write `10.0.0.0/8`"]),
         (["--deny-address", "x"], ["--deny-address", "no network"]),

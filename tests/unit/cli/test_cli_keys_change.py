@@ -49,6 +49,33 @@ def test_every_field_can_be_cleared(wskeeper: Command) -> None:
     assert shown(wskeeper) == plain
 
 
+def test_update_changes_single_limits(wskeeper: Command) -> None:
+    created(wskeeper, "--limit", "connections=5", "--limit", "message_size=64KiB")
+
+    def after(*limits: str) -> dict[str, object]:
+        words = [word for limit in limits for word in ("--limit", limit)]
+        assert wskeeper("keys", "update", "alice", *words).exit_code == 0
+        limits_now = shown(wskeeper)["limits"]
+        return {name: value for name, value in limits_now.items() if value is not None}
+
+    def size(to_upstream: int | None, to_client: int | None) -> dict[str, int | None]:
+        return {"client_to_upstream": to_upstream, "upstream_to_client": to_client}
+
+    expected = {"connections": 5, "message_size": size(65_536, None)}
+    assert after("on_exceed=close") == {**expected, "on_exceed": "close"}
+    assert after("on_exceed=none") == expected
+    expected["message_size"] = size(65_536, 9)
+    assert after("message_size.upstream_to_client=9") == expected
+    expected["message_size"] = size(1024, 9)
+    assert after("message_size=1KiB") == expected
+    expected["message_size"] = size(None, 9)
+    assert after("message_size.client_to_upstream=none") == expected
+    expected["message_size"] = size(None, 7)
+    assert after("message_size=none", "message_size.upstream_to_client=7") == expected
+    assert after("message_size=none") == {"connections": 5}
+    assert after("connections=none", "message_size.upstream_to_client=none") == {}
+
+
 def test_a_key_can_be_renamed(wskeeper: Command) -> None:
     created(wskeeper)
     created(wskeeper, name="bob")

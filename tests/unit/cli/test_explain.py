@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.keys.secret import id_in, make_secret
-from tests.unit.cli.keys_scene import created, failed
+from tests.unit.cli.keys_scene import NO_LIMITS, created, failed
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -336,7 +336,7 @@ def test_an_admission_as_json(explain: Command) -> None:
     assert told["carriers"] == ["header X-Api-Key"]
     assert (told["auth"], told["subject"]) == ("api_key", None)
     assert (told["key"]["name"], told["key"]["source"]) == ("legacy", "configuration")
-    assert told["key"]["limits"] == {"connections": 5}
+    assert told["key"]["limits"] == {**NO_LIMITS, "connections": 5}
     assert told["upstream"]["head"][0] == "GET /ws HTTP/1.1"
     assert told["steps"][0]["step"] == "path"
 

@@ -29,9 +29,10 @@ class Gateway:
     made: Gateway
 
     def __init__(
-        self, _config: Any, log: Log, loop: asyncio.AbstractEventLoop, *, try_page: object
+        self, _config: Any, log: Log, loop: asyncio.AbstractEventLoop, *, try_page: object, **_: Any
     ) -> None:
         assert try_page is None
+        self.reloading = self
         self.calls: list[str] = []
         self.log = log
         self.loop = loop
@@ -40,6 +41,9 @@ class Gateway:
 
     async def start(self) -> None:
         self.calls.append("start")
+
+    def on_signal(self) -> None:
+        self.calls.append("reload")
 
     async def drain(self) -> None:
         self.calls.append("drain")
@@ -159,10 +163,19 @@ def test_what_asyncio_can_give_to_nobody_is_logged_without_what_was_received(log
     assert log.written == ["unhandled", "stopped"]
 
 
-def test_reload_is_answered_and_ends_nothing(log: Log) -> None:
+def test_hang_up_reloads_and_ends_nothing() -> None:
     gateway = signalled(signal.SIGHUP, signal.SIGTERM, drained=True)
-    assert gateway.calls == ["start", "drain", "close"]
-    assert [event for _, event, _ in log.lines] == ["config_rejected", "stopped"]
+    assert gateway.calls == ["start", "reload", "drain", "close"]
+
+
+def test_hang_up_during_the_start_reloads_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(self: Gateway) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await turns()
+        self.calls.append("start")
+
+    monkeypatch.setattr(Gateway, "start", start)
+    assert signalled(signal.SIGTERM, drained=True).calls == ["start", "reload", "drain", "close"]
 
 
 # The loop ------------------------------------------------------------------------------------

@@ -4,127 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.openmetrics.parser import (
-    text_string_to_metric_families as parse_openmetrics,
-)
-from prometheus_client.parser import text_string_to_metric_families as parse
 
 from proxy.errors import OUTCOMES
-from proxy.keys.key import Key, Secret
-from proxy.keys.principal import NOBODY
-from proxy.keys.ring import KeyRing
-from proxy.metrics.collector import GatewayCollector
-from proxy.relay.scanner import Extensions, Scanner
+from proxy.metrics import families
 from tests.harness import frames
-from tests.unit.sessions.scene import WALL, House
+from tests.unit.metrics.scene import CLIENT_BYTES, ROUTES, UPSTREAM_BYTES, Scene
+from tests.unit.sessions.scene import WALL
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+    from proxy.metrics.families import Family
 
-ROUTES = ("chat", "echo")
-# Those of the contract's section 7 that this version keeps.
-LABELS = {
-    "wskeeper_handshakes": {"route", "outcome"},
-    "wskeeper_handshake_duration_seconds": {"route"},
-    "wskeeper_upstream_connect_duration_seconds": {"route"},
-    "wskeeper_connections": {"route"},
-    "wskeeper_connections_limit": set(),
-    "wskeeper_connection_duration_seconds": {"route"},
-    "wskeeper_frames": {"route", "direction", "opcode"},
-    "wskeeper_messages": {"route", "direction"},
-    "wskeeper_bytes": {"route", "direction"},
-    "wskeeper_message_size_bytes": {"route", "direction"},
-    "wskeeper_closes": {"route", "initiator", "code"},
-    "wskeeper_limited": {"route", "limit"},
-    "wskeeper_would_refuse": {"route", "outcome"},
-    "wskeeper_keys": {"state"},
-    "wskeeper_keys_expiring": {"within"},
-    "wskeeper_store_up": set(),
-    "wskeeper_upstream_up": {"route", "target"},
-    "wskeeper_backpressure_seconds": {"route", "direction"},
-    "wskeeper_event_loop_lag_seconds": set(),
-    "wskeeper_draining": set(),
-    "wskeeper_tls_certificate_expiry_timestamp_seconds": {"listener"},
-    "wskeeper_build_info": {"version", "python"},
-}
-
-
-class Scene:
-    """A gateway on paper, and what a scrape of it says."""
-
-    def __init__(self) -> None:
-        self.registry = House().registry
-        self.account = SimpleNamespace(limited=Counter(), would_refuse=Counter())
-        self.admission = SimpleNamespace(
-            registry=self.registry,
-            account=self.account,
-            total_connections=100,
-            draining=False,
-        )
-        self.ring = KeyRing()
-        self.store_up = True
-        self.upstreams = [("chat", "ws://a", True), ("chat", "ws://b/x", False)]
-        self.expiry: dict[str, float] = {}
-        self.lag = 0.0
-        self.collector = GatewayCollector(
-            ROUTES,
-            self.admission,
-            lambda: self.lag,
-            lambda: self.expiry,
-            leaving=lambda: self.admission.draining,
-            keys=self.ring,
-            store_up=lambda: self.store_up,
-            upstreams=lambda: self.upstreams,
-            wall=lambda: WALL,
-        )
-        self.prometheus = CollectorRegistry()
-        self.prometheus.register(self.collector)
-
-    def families(self) -> dict[str, Metric]:
-        text = generate_latest(self.prometheus).decode()
-        return {family.name: family for family in parse(text)}
-
-    def samples(self) -> dict[str, float]:
-        """By name and labels, as a scrape writes them."""
-        return {
-            sample.name + "".join(f" {k}={v}" for k, v in sorted(sample.labels.items())): (
-                sample.value
-            )
-            for family in self.families().values()
-            for sample in family.samples
-        }
-
-    def session(self, id: str, route: str = "chat") -> Any:
-        """A live session that sends and hears a little."""
-        sent, received = self.registry.totals[route].traffic
-        scanners = (
-            Scanner(masked=True, extensions=Extensions.NONE, traffic=sent),
-            Scanner(masked=False, extensions=Extensions.NONE, traffic=received),
-        )
-        state = SimpleNamespace(scanners=scanners, initiator="client", code=1000)
-        session = SimpleNamespace(
-            id=id,
-            route=route,
-            state=state,
-            client=f"192.0.2.{id}",
-            principal=NOBODY,
-            holders=(),
-            opened_at=1000.0,
-            settled=None,
-        )
-        self.registry.add(session)
-        return session
-
-    def ended(self, session: Any, duration: float = 1.0) -> None:
-        self.registry.remove(session, duration)
+FAMILIES: list[Family] = [
+    family for family in vars(families).values() if isinstance(family, families.Family)
+]
 
 
 @pytest.fixture
@@ -132,60 +28,40 @@ def scene() -> Scene:
     return Scene()
 
 
-def busy(scene: Scene) -> None:
-    """Something of everything."""
-    for route in ("none", *ROUTES):
-        for outcome in OUTCOMES:
-            scene.registry.totals[route].outcomes[outcome] += 1
-    for route in ROUTES:
-        totals = scene.registry.totals[route]
-        totals.handshake_duration.observe(0.01)
-        totals.connect_duration.observe(0.001)
-        session = scene.session(route, route)
-        session.state.scanners[0].feed(frames.masked(frames.TEXT, b"x" * 100))
-        scene.ended(session)
-        scene.session(f"{route}2", route)
-    scene.account.limited["chat", "total_connections"] += 1
-    scene.account.would_refuse["chat", "key_missing"] += 1
-    scene.expiry = {"public": 2e9}
-
-
 # Form ----------------------------------------------------------------------------------------
 
 
-def test_every_metric_of_this_version_is_there_with_its_labels(scene: Scene) -> None:
-    busy(scene)
-    families = scene.families()
-    assert set(families) == set(LABELS)
-    for name, family in families.items():
-        for sample in family.samples:
-            assert set(sample.labels) - {"le"} == LABELS[name]
+def test_every_metric_is_there_with_its_type_its_labels_and_its_meaning(scene: Scene) -> None:
+    scene.busy()
+    shown = scene.families()
+    assert shown.keys() == {family.name.removesuffix("_total") for family in FAMILIES}
+    for family in FAMILIES:
+        found = shown[family.name.removesuffix("_total")]
+        assert (found.type, found.documentation) == (family.kind, family.text)
+        assert found.samples
+        for sample in found.samples:
+            assert sample.labels.keys() - {"le"} == set(family.labels)
+            assert sample.name.startswith(family.name)
 
 
-def test_names_and_types_follow_the_conventions(scene: Scene) -> None:
-    busy(scene)
-    for name, family in scene.families().items():
-        assert re.fullmatch(r"wskeeper_[a-z]+(_[a-z]+)*", name)
-        assert re.match(r"[A-Z0-9]", family.documentation)
-        assert family.documentation.endswith(".")
-        assert family.type in {"counter", "gauge", "histogram"}
-        assert not name.endswith(("_total", "_count", "_sum", "_bucket"))
-        assert not re.search(r"_(milliseconds|ms|minutes|kilobytes|gauge|counter)\b", name)
-        if family.type == "counter":
-            assert all(sample.name == f"{name}_total" for sample in family.samples)
-            assert all(sample.value >= 0 for sample in family.samples)
+def test_names_and_types_follow_the_conventions() -> None:
+    for family in FAMILIES:
+        assert re.fullmatch(r"wskeeper_[a-z]+(_[a-z]+)*", family.name)
+        assert re.fullmatch(r"[A-Z0-9][^\n\\]*\.", family.text)
+        assert (family.kind == "counter") is family.name.endswith("_total")
+        assert not family.name.endswith(("_count", "_sum", "_bucket"))
+        assert not re.search(r"_(milliseconds|ms|minutes|kilobytes|gauge|counter)\b", family.name)
 
 
-def test_openmetrics_is_well_formed(scene: Scene) -> None:
-    busy(scene)
-    text = generate_openmetrics(scene.prometheus).decode()
-    assert {family.name for family in parse_openmetrics(text)} >= set(LABELS) - {
-        "wskeeper_build_info"
-    }
+def test_counters_are_whole_numbers(scene: Scene) -> None:
+    scene.busy()
+    for line in scene.text().splitlines():
+        if re.match(r"wskeeper_(handshakes|messages|bytes|frames|closes|limited)_total", line):
+            assert re.search(r" \d+$", line), line
 
 
 def test_histograms_are_cumulative_and_end_in_infinity(scene: Scene) -> None:
-    busy(scene)
+    scene.busy()
     samples = scene.samples()
     for name, family in scene.families().items():
         if family.type != "histogram":
@@ -202,10 +78,6 @@ def test_histograms_are_cumulative_and_end_in_infinity(scene: Scene) -> None:
             assert buckets[-1] == (math.inf, samples[f"{name}_count{labels}"])
 
 
-def test_registering_does_not_scrape(scene: Scene) -> None:
-    assert list(scene.collector.describe()) == []
-
-
 def test_every_route_has_its_series_from_the_start(scene: Scene) -> None:
     samples = scene.samples()
     for route in ROUTES:
@@ -217,13 +89,12 @@ def test_every_route_has_its_series_from_the_start(scene: Scene) -> None:
 
 
 def test_series_do_not_grow_with_what_clients_do(scene: Scene) -> None:
-    busy(scene)
+    scene.busy()
+    scene.registry.key_totals.keep(kept=False)
     before = set(scene.samples())
     for n in range(300):
-        session = scene.session(f"canary-{n}", ROUTES[n % 2])
-        key = Key(f"key-{n}", f"name-{n}", (Secret(str(n).encode()),))
-        scene.ring.put(key.id, key)
-        session.principal = NOBODY._replace(key=key, subject=f"subject-{n}")
+        session = scene.session(f"canary-{n}", ROUTES[n % 2], key=scene.key(f"key-{n}"))
+        session.principal = session.principal._replace(subject=f"subject-{n}")
         session.state.scanners[0].feed(frames.masked(frames.PING, b"x" * (n % 126)))
         if n % 3:
             scene.ended(session, duration=float(n))
@@ -322,7 +193,7 @@ def test_keys_are_counted_by_state_and_by_how_soon_they_end(scene: Scene) -> Non
         *({"expires_at": WALL + days * day} for days in (0.5, 1, 1.1, 7, 29, 31)),
     ]
     for n, given in enumerate(fields):
-        scene.ring.put(str(n), Key(str(n), str(n), (Secret(str(n).encode()),), **given))
+        scene.key(str(n), **given)
     samples = scene.samples()
     states = {"active": 7, "suspended": 1, "expired": 1, "revoked": 1}
     for state, count in states.items():
@@ -337,6 +208,13 @@ def test_store_that_is_away_shows(scene: Scene) -> None:
     assert scene.samples()["wskeeper_store_up"] == 0
 
 
+def test_ordinary_requests_are_counted_apart_from_handshakes(scene: Scene) -> None:
+    scene.registry.totals["chat"].http_outcomes["answered"] += 2
+    samples = scene.samples()
+    assert samples["wskeeper_http_requests_total outcome=answered route=chat"] == 2
+    assert samples["wskeeper_handshakes_total outcome=accepted route=chat"] == 0
+
+
 def test_what_would_be_refused_is_counted_by_code(scene: Scene) -> None:
     scene.account.would_refuse["chat", "key_unknown"] += 3
     name = "wskeeper_would_refuse_total outcome=key_unknown route=chat"
@@ -347,3 +225,130 @@ def test_targets_show_whether_they_are_up(scene: Scene) -> None:
     samples = scene.samples()
     assert samples["wskeeper_upstream_up route=chat target=ws://a"] == 1
     assert samples["wskeeper_upstream_up route=chat target=ws://b/x"] == 0
+
+
+def test_pongs_are_observed_by_leg(scene: Scene) -> None:
+    client, upstream = scene.registry.ping_rtt
+    client.observe(0.02)
+    upstream.observe(0.2)
+    upstream.observe(100.0)
+    samples = scene.samples()
+    assert samples["wskeeper_ping_rtt_seconds_count leg=client"] == 1
+    assert samples["wskeeper_ping_rtt_seconds_bucket le=0.025 leg=client"] == 1
+    assert samples["wskeeper_ping_rtt_seconds_bucket le=0.1 leg=upstream"] == 0
+    assert samples["wskeeper_ping_rtt_seconds_bucket le=30.0 leg=upstream"] == 1
+    assert samples["wskeeper_ping_rtt_seconds_count leg=upstream"] == 2
+    assert samples["wskeeper_ping_rtt_seconds_sum leg=upstream"] == 100.2
+
+
+def test_last_reload_shows(scene: Scene) -> None:
+    samples = scene.samples()
+    assert samples["wskeeper_config_last_reload_successful"] == 1
+    assert samples["wskeeper_config_last_reload_success_timestamp_seconds"] == WALL - 60
+    scene.reloads.successful = False
+    samples = scene.samples()
+    assert samples["wskeeper_config_last_reload_successful"] == 0
+    assert samples["wskeeper_config_last_reload_success_timestamp_seconds"] == WALL - 60
+
+
+def test_ordinary_requests_are_no_handshakes(scene: Scene) -> None:
+    scene.registry.totals["chat"].http_outcomes["answered"] += 2
+    samples = scene.samples()
+    assert samples["wskeeper_http_requests_total outcome=answered route=chat"] == 2
+    assert samples["wskeeper_handshakes_total outcome=accepted route=chat"] == 0
+
+
+def test_routes_that_a_reload_brings_have_series_and_those_it_takes_have_none(scene: Scene) -> None:
+    scene.routes[:] = ["chat", "new"]
+    scene.session("1", "echo")  # On a route that is gone.
+    samples = scene.samples()
+    assert samples["wskeeper_connections route=new"] == 0
+    assert not [series for series in samples if "route=echo" in series]
+
+
+# Keys ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_key(scene: Scene) -> Scene:
+    """With metrics of each key."""
+    scene.registry.key_totals.keep(kept=True)
+    return scene
+
+
+def of_keys(samples: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in samples.items() if name.startswith("wskeeper_key_")}
+
+
+def test_keys_have_no_series_unless_they_are_asked_for(scene: Scene) -> None:
+    scene.talk(scene.session("1", key=scene.key("alice")))
+    text = scene.text()
+    assert "alice" not in text
+    assert "wskeeper_key_" not in text
+
+
+def test_each_key_has_its_series_by_name_from_the_start(by_key: Scene) -> None:
+    by_key.key("alice")
+    assert of_keys(by_key.samples()) == {
+        "wskeeper_key_connections key=alice's name": 0,
+        "wskeeper_key_messages_total direction=client_to_upstream key=alice's name": 0,
+        "wskeeper_key_messages_total direction=upstream_to_client key=alice's name": 0,
+        "wskeeper_key_bytes_total direction=client_to_upstream key=alice's name": 0,
+        "wskeeper_key_bytes_total direction=upstream_to_client key=alice's name": 0,
+    }
+
+
+def test_what_a_key_has_passed_outlives_its_sessions(by_key: Scene) -> None:
+    alice, bob = by_key.key("alice"), by_key.key("bob")
+    sessions = [by_key.session("1", key=alice), by_key.session("2", "echo", key=alice)]
+    for session in (*sessions, by_key.session("3", key=bob), by_key.session("4")):
+        by_key.talk(session)
+    for left in (2, 1, 0):
+        samples = by_key.samples()
+        assert samples["wskeeper_key_connections key=alice's name"] == left
+        for direction, size in (
+            ("client_to_upstream", len(CLIENT_BYTES)),
+            ("upstream_to_client", len(UPSTREAM_BYTES)),
+        ):
+            labels = f"direction={direction} key=alice's name"
+            assert samples[f"wskeeper_key_messages_total {labels}"] == 2
+            assert samples[f"wskeeper_key_bytes_total {labels}"] == 2 * size
+        if sessions:
+            by_key.ended(sessions.pop())
+    assert samples["wskeeper_key_connections key=bob's name"] == 1
+
+
+def test_series_of_a_deleted_key_vanish_and_those_of_a_new_one_begin_at_nothing(
+    by_key: Scene,
+) -> None:
+    session = by_key.session("1", key=by_key.key("alice"))
+    by_key.talk(session)
+    by_key.ended(session)
+    later = by_key.session("2", key=by_key.ring.get("alice"))
+    by_key.ring.put("alice", None)
+    assert of_keys(by_key.samples()) == {}
+    by_key.talk(later)
+    by_key.ended(later)  # As a session does of which the key is gone.
+    assert of_keys(by_key.samples()) == {}
+    by_key.key("alice")
+    assert set(of_keys(by_key.samples()).values()) == {0}
+
+
+def test_a_renamed_key_keeps_its_numbers(by_key: Scene) -> None:
+    alice = by_key.key("alice")
+    session = by_key.session("1", key=alice)
+    by_key.talk(session)
+    by_key.ended(session)
+    by_key.ring.put("alice", replace(alice, name="carol"))
+    samples = of_keys(by_key.samples())
+    assert not [series for series in samples if "alice" in series]
+    assert samples["wskeeper_key_messages_total direction=client_to_upstream key=carol"] == 1
+
+
+def test_numbers_are_forgotten_when_nobody_wants_them_any_more(by_key: Scene) -> None:
+    session = by_key.session("1", key=by_key.key("alice"))
+    by_key.talk(session)
+    by_key.ended(session)
+    by_key.registry.key_totals.keep(kept=False)
+    by_key.registry.key_totals.keep(kept=True)
+    assert set(of_keys(by_key.samples()).values()) == {0}

@@ -1,0 +1,1 @@
+"""The web console: pages over what the admin API knows."""

@@ -1,0 +1,1 @@
+"""OpenTelemetry spans of requests and sessions, where the environment asks for them."""
