@@ -8,18 +8,11 @@ import random
 import secrets
 import time
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from proxy.admin.desk import AdminDesk
-from proxy.admin.listener import AdminListener
-from proxy.admin.logins import Logins
-from proxy.admin.scraping import MetricsListener
 from proxy.adoption import rules_of
 from proxy.auth.standing import Standing
 from proxy.callers import Callers, client_services
-from proxy.console.sampler import Sampler
-from proxy.console.site import Console
 from proxy.deadlines import Deadlines
 from proxy.gateway.account import Account
 from proxy.gateway.admission import Admission
@@ -30,8 +23,7 @@ from proxy.gateway.plain import PlainHttp
 from proxy.keys.made import fixed
 from proxy.keys.ring import KeyRing
 from proxy.listeners import address_of, affordable, listen
-from proxy.metrics.collector import GatewayCollector
-from proxy.metrics.scrape import Metrics
+from proxy.operating import admin_listener_of, metrics_listener_of, metrics_of
 from proxy.proxied import listen_proxied
 from proxy.reloading import Reloading
 from proxy.routes import RouteTable
@@ -39,7 +31,6 @@ from proxy.sessions.bookkeeper import Bookkeeper
 from proxy.sessions.closing import Closing
 from proxy.sessions.drain import Drain
 from proxy.sessions.ledger import Ledger
-from proxy.sessions.recorder import Recorders
 from proxy.sessions.registry import Registry
 from proxy.sessions.revocation import Revocation
 from proxy.sessions.sweeper import Sweeper
@@ -99,7 +90,6 @@ class Gateway:
     ) -> None:
         self.config = config
         self.log = log
-        self._events = events
         self.set_level = set_level
         self.loop = loop
         ledger = Ledger(loop.time, time.time)
@@ -138,9 +128,9 @@ class Gateway:
         # Names of the routes that have metrics.
         self.measured = [route.name for route in config.routes]
         self.reloading = Reloading(self, reread)
-        self.metrics = self._metrics()
-        self.scraped = self._metrics_listener()
-        self.admin = self._admin_listener(try_page, deadlines)
+        self.metrics = metrics_of(self)
+        self.scraped = metrics_listener_of(self)
+        self.admin = admin_listener_of(self, events, deadlines, try_page)
         # Set by start.
         self.public: Listener | None = None
 
@@ -330,76 +320,3 @@ class Gateway:
 
     def _keys_changed(self, ids: Collection[str]) -> None:
         self.revocation.reconsider(ids)
-
-    def _admin_listener(
-        self, try_page: TryPage | None, deadlines: Deadlines
-    ) -> AdminListener | None:
-        config = self.config
-        if config.admin.listen is None:
-            return None
-        desk = AdminDesk(
-            keeper=self.keeper,
-            registry=self.registry,
-            config=lambda: self.config,
-            log=self.log,
-            events=self._events,
-            now=time.time,
-            below=secrets.randbelow,
-            version=version("wskeeper"),
-            started_at=time.time(),
-            connections_limit=lambda: self.admission.total_connections,
-            reload=self.reloading.reload,
-            reloads=self.reloading.record,
-            limited=lambda: self.admission.account.limited,
-            upstreams=self.upstreams.states,
-            ready=self.ready,
-            draining=lambda: self.leaving,
-        )
-        return AdminListener(
-            desk,
-            self.metrics,
-            config.admin,
-            config.timeouts,
-            self.log,
-            self.loop,
-            tls=(
-                None
-                if config.admin.tls is None
-                else self.tls_files.listener("admin", config.admin.tls)
-            ),
-            try_page=try_page,
-            pages=Console(
-                Sampler(self.registry, time.time, self.loop),
-                Recorders(deadlines, self.loop),
-                try_page=try_page is not None,
-            ),
-            logins=Logins(secrets.token_bytes(32), time.time, secrets.token_bytes),
-        )
-
-    def _metrics(self) -> Metrics:
-        return Metrics(
-            GatewayCollector(
-                self.measured,
-                self.admission,
-                lambda: self.sweeper.lag,
-                lambda: self.tls_files.ends,
-                leaving=lambda: self.leaving,
-                keys=self.ring,
-                store_up=lambda: self.keeper.up,
-                upstreams=self.upstreams.states,
-                reloads=self.reloads,
-                wall=time.time,
-            )
-        )
-
-    def _metrics_listener(self) -> MetricsListener | None:
-        if self.config.metrics.listen is None:
-            return None
-        return MetricsListener(
-            self.config.metrics.listen,
-            self.metrics,
-            ready=self.ready,
-            draining=lambda: self.leaving,
-            log=self.log,
-            loop=self.loop,
-        )

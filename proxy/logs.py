@@ -6,6 +6,7 @@ libraries have to say below a warning is not asked for, since it may quote one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -197,11 +198,12 @@ def logger(
 
 
 class _Bridge(logging.Handler):
-    """Carries the warnings of libraries into our log."""
+    """Carries the warnings of libraries into our log, from whatever thread they come."""
 
-    def __init__(self, log: Logger) -> None:
+    def __init__(self, log: Logger, soon: Callable[[Callable[[], None]], object]) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._soon = soon
 
     def emit(self, record: logging.LogRecord) -> None:
         failure = record.exc_info[1] if record.exc_info else None
@@ -210,13 +212,20 @@ class _Bridge(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError):
             message = str(record.msg)  # Its arguments do not fit; the log must not fail for it.
-        tell("library", logger=record.name, message=message, failure=failure)
+        with contextlib.suppress(RuntimeError):  # The loop has ended, and the log with it.
+            self._soon(
+                lambda: tell("library", logger=record.name, message=message, failure=failure)
+            )
 
 
-def bridge_libraries(log: Logger) -> None:
-    """Routes the standard library's logging of this process into `log`, warnings and above."""
+def bridge_libraries(log: Logger, soon: Callable[[Callable[[], None]], object]) -> None:
+    """Routes the standard library's logging of this process into `log`, warnings and above.
+
+    Args:
+        soon: has something called on the event loop's thread, such as `call_soon_threadsafe`.
+    """
     root = logging.getLogger()
-    root.handlers[:] = [_Bridge(log)]
+    root.handlers[:] = [_Bridge(log, soon)]
     root.setLevel(logging.WARNING)
     # What it says quotes requests, credentials among them: errors and the access log alike.
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)

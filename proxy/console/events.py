@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from proxy.admin.desk import DESK
-from proxy.console.events_view import LEVELS, latest, read_query, row_of, wanted
+from proxy.console.events_view import LEVELS, SOUGHT, latest, read_query, row_of, wanted
 from proxy.console.pages import is_fragment, page
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def show_events(request: web.Request) -> web.Response:
     context = {
         "query": query,
         "rows": rows_of(desk, events),
-        "names": sorted({event.name for event in desk.events.recent(_NAMES_FROM)}),
+        "names": sorted({*SOUGHT, *(event.name for event in desk.events.recent(_NAMES_FROM))}),
         "levels": LEVELS[1:],
         "routes": [route.name for route in desk.config().routes],
         "older": None if before is None else _link({**given, "before": str(before)}),

@@ -20,6 +20,21 @@ _ALL: Final = 10_000
 LEVELS: Final = ("debug", "info", "warning", "error")
 _ERROR: Final = len(LEVELS) - 1
 
+# What operators look for most, so that it can be chosen before it has happened.
+SOUGHT: Final = (
+    "admin_closed",
+    "config_rejected",
+    "config_reloaded",
+    "connection_closed",
+    "connection_opened",
+    "handshake_refused",
+    "key_created",
+    "key_revoked",
+    "limited",
+    "upstream_down",
+    "upstream_up",
+)
+
 # What is told in columns of its own.
 _SHOWN_APART: Final = frozenset({"route", "key_id", "key_name", "request_id"})
 _MOST_DIGITS: Final = 16

@@ -35,7 +35,7 @@ class Sampler:
         self._registry = registry
         self._wall = wall
         self._loop = loop
-        # Set while it runs.
+        # Set by start.
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:

@@ -229,16 +229,17 @@ class _RequestSpan:
             return
         if request.ordinary:
             span.update_name(ORDINARY)
-        span.set_attributes(_named(described(request, "", request.id)))
-        span.set_attribute("url.path", _text(request.path))
-        span.set_attribute("wskeeper.outcome", outcome)
+        attributes = _named(described(request, "", request.id))
+        attributes["url.path"] = _text(request.path)
+        attributes["wskeeper.outcome"] = outcome
         if key_id is not None:
-            span.set_attribute("wskeeper.key.id", key_id)
+            attributes["wskeeper.key.id"] = key_id
         if status is not None:
-            span.set_attribute("http.response.status_code", status)
+            attributes["http.response.status_code"] = status
             if status >= 500:
-                span.set_attribute("error.type", outcome)
+                attributes["error.type"] = outcome
                 span.set_status(StatusCode.ERROR)
+        span.set_attributes(attributes)
         span.end(self._tracing.moment())
 
 

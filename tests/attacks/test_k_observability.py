@@ -272,6 +272,10 @@ def test_p92_the_counts_are_true(tmp_path: Path, upstream: Upstream, other: Upst
             metrics = gateway.metrics()
             assert metrics['wskeeper_connections{route="app"}'] == 0
             assert metrics['wskeeper_connections{route="other"}'] == 0
+            closes = [n for name, n in metrics.items() if name.startswith("wskeeper_closes_total{")]
+            ended = "wskeeper_connection_duration_seconds_count{"
+            lived = [n for name, n in metrics.items() if name.startswith(ended)]
+            assert sum(closes) == sum(lived) == expected["accepted"]
 
 
 def test_p86_the_limit_of_a_key(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -113,7 +114,45 @@ class TestPorts:
         assert target == f"gateway:{config.admin.listen.port}"
         assert config.admin.public_metrics
         for rules in scraped["rule_files"]:
-            assert (file.parent / rules).is_file()
+            assert list(file.parent.glob(rules))
+
+
+class TestGrafana:
+    @pytest.fixture
+    @staticmethod
+    def mounted(services) -> dict[Path, Path]:
+        """Folders of the project by where Grafana sees them."""
+        folders = [entry.split(":") for entry in services["grafana"]["volumes"]]
+        return {Path(entry[1]): PROJECT / entry[0] for entry in folders if entry[0][0] == "."}
+
+    def test_it_finds_the_dashboard_and_prometheus(self, services, mounted):
+        provisioning = mounted[Path("/etc/grafana/provisioning")]
+        [source] = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())[
+            "datasources"
+        ]
+        [port] = published(services["prometheus"])
+        assert source["url"] == f"http://prometheus:{port}"
+        [provider] = yaml.safe_load((provisioning / "dashboards/wskeeper.yml").read_text())[
+            "providers"
+        ]
+        dashboards = mounted[Path(provider["options"]["path"])]
+        home = Path(services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+        assert home.parent == Path(provider["options"]["path"])
+        assert json.loads((dashboards / home.name).read_text())["uid"] == "wskeeper"
+
+    def test_it_shares_a_network_with_prometheus_and_none_with_the_services(
+        self, services, example_services
+    ):
+        networks = set(services["grafana"]["networks"])
+        assert networks & set(services["prometheus"]["networks"])
+        for service in example_services.values():
+            assert not networks & set(service["networks"])
+
+    def test_nobody_can_change_anything_and_there_is_no_password(self, services):
+        environment = services["grafana"]["environment"]
+        assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+        assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+        assert not [name for name in environment if "PASSWORD" in name]
 
 
 class TestServices:

@@ -6,7 +6,6 @@ import ast
 import inspect
 import re
 import typing
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +21,6 @@ from proxy.config.model import Carrier, Config
 from proxy.config.overrides import _ADDRESSES, _TEXTS
 from proxy.keys.lifecycle import event_of
 from tests.docs.markdown import PROJECT, code, page
-from tests.harness.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,67 +113,6 @@ class TestEndings:
         table = CLIENTS.table(under="When the socket is closed", first_column="code")
         documented = {(int(row[0]), code(row[1])) for row in table.rows if "`" in row[1]}
         assert documented == {end.to_client for end in ENDINGS if end.to_client is not None}
-
-
-@pytest.fixture(scope="module")
-def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What `/metrics` says."""
-    config = {
-        "keys": [{"name": "test", "sha256": DIGEST}],
-        "routes": [{"name": "r", "path": "/", "upstream": "ws://127.0.0.1:1"}],
-    }
-    with (
-        Gateway(tmp_path_factory.mktemp("gateway"), config) as gateway,
-        urllib.request.urlopen(gateway.admin_url + "/metrics") as answer,
-    ):
-        return answer.read().decode()
-
-
-@pytest.fixture(scope="module")
-def exposed(scraped: str) -> dict[str, set[str]]:
-    """The gateway's own metrics by name, with the labels of those that have series."""
-    metrics: dict[str, set[str]] = {
-        name: set() for name in re.findall(r"^# TYPE (wskeeper_\w+)", scraped, re.MULTILINE)
-    }
-    for series, labels in re.findall(r"^(wskeeper_\w+)\{(.*)\}", scraped, re.MULTILINE):
-        name = re.sub(r"_(bucket|sum|count)$", "", series)
-        metrics[name] |= set(re.findall(r"(\w+)=", labels)) - {"le"}
-    return metrics
-
-
-class TestMetrics:
-    def test_every_metric_is_documented_and_no_other(self, exposed):
-        table = OPERATIONS.table(under="Metrics", first_column="metric")
-        assert set(map(code, table.column("metric"))) == exposed.keys()
-
-    def test_labels_are_those_documented(self, exposed):
-        table = OPERATIONS.table(under="Metrics", first_column="metric")
-        for name, labels in zip(table.column("metric"), table.column("labels"), strict=True):
-            if seen := exposed[code(name)]:
-                assert set(re.findall(r"`(\w+)`", labels)) == seen, name
-
-    def test_alerts_ask_for_metrics_that_exist(self, exposed):
-        rules = (PROJECT / "deploy/prometheus/alerts.yml").read_text()
-        asked = set(re.findall(r"wskeeper_\w+", rules))
-        assert asked
-        assert asked <= exposed.keys()
-
-    def test_alerts_ask_for_outcomes_codes_and_spans_that_exist(self, scraped):
-        rules = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
-        for group in rules["groups"]:
-            for rule in group["rules"]:
-                for pattern in re.findall(r'outcome=~?"([^"]*)"', rule["expr"]):
-                    assert any(re.fullmatch(pattern, outcome) for outcome in errors.OUTCOMES)
-                for number in re.findall(r'\bcode="(\d+)"', rule["expr"]):
-                    assert int(number) in {ending.code for ending in ENDINGS}
-                for within in re.findall(r'\bwithin="(\w+)"', rule["expr"]):
-                    assert f'wskeeper_keys_expiring{{within="{within}"}}' in scraped
-
-    def test_every_alert_has_its_place_in_operations(self):
-        rules = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
-        table = OPERATIONS.table(under="Alerts", first_column="alert")
-        alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-        assert set(map(code, table.column("alert"))) == alerts
 
 
 @pytest.fixture(scope="module")

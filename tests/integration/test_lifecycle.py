@@ -116,14 +116,14 @@ def test_five_faults_are_shown_at_once(tmp_path):
     (tmp_path / "wskeeper.yaml").write_text(
         "listen: nowhere\n"
         "timeouts: {close: soon}\n"
-        "keepalive: {interval: 20s}\n"
+        "workers: 2\n"
         "rotues: []\n"
         "routes:\n"
         "  - {name: a, path: chat, upstream: 'http://x'}\n"
     )
     result = run("serve", folder=tmp_path)
     assert result.returncode == 1
-    for place in ("listen", "timeouts.close", "keepalive", "rotues", "routes[0].upstream"):
+    for place in ("listen", "timeouts.close", "workers", "rotues", "routes[0].upstream"):
         assert place in result.stderr
     assert "not built" in result.stderr
 

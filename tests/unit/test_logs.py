@@ -281,7 +281,7 @@ def bridged():
     root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp")
     before = (root.handlers[:], root.level, aiohttp.level)
     stream = io.StringIO()
-    bridge_libraries(logger(level="debug", form="json", stream=stream))
+    bridge_libraries(logger(level="debug", form="json", stream=stream), lambda call: call())
     yield stream
     root.handlers[:], level, aiohttp_level = before
     root.setLevel(level)

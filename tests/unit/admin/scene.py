@@ -204,7 +204,9 @@ class Scene:
                 else [],
                 unix=unix,
                 failures=TokenFailures(lambda: self.now),
-                logins=None if pages is None else Logins(b"s" * 32, lambda: self.now, draw.randbytes),
+                logins=None
+                if pages is None
+                else Logins(b"s" * 32, lambda: self.now, draw.randbytes),
             ),
             public_metrics=public_metrics,
             try_page=try_page,

@@ -36,7 +36,9 @@ class Run:
             keeper=SimpleNamespace(place=place), ring=KeyRing(keys)
         )
 
-    async def __call__(self, config: Config, *, started: Callable[[Any], None]) -> None:
+    async def __call__(
+        self, config: Config, *, started: Callable[[Any], None], reread: object
+    ) -> None:
         self.configs.append(config)
         if self.failure is not None:
             raise self.failure

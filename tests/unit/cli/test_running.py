@@ -69,7 +69,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     log = Log()
     monkeypatch.setattr(running, "Gateway", Gateway)
     monkeypatch.setattr(running.logs, "logger", lambda **_: log)
-    monkeypatch.setattr(running.logs, "bridge_libraries", lambda _: None)
+    monkeypatch.setattr(running.logs, "bridge_libraries", lambda *_: None)
     threshold = gc.get_threshold()
     yield log
     gc.unfreeze()

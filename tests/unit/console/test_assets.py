@@ -8,9 +8,11 @@ import pytest
 from aiohttp import web
 
 from proxy.admin.problems import Problem
-from proxy.console.assets import Assets
+from proxy.console.assets import Assets, _read
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiohttp.test_utils import TestClient
 
 ASSETS = Assets.packaged()
@@ -71,6 +73,12 @@ async def test_browser_that_has_a_file_is_not_sent_it(browser: TestClient):
 )
 async def test_there_are_no_other_files(browser: TestClient, path: str):
     assert (await browser.get("/static/" + path)).status == 404
+
+
+def test_what_is_no_file_of_a_page_is_left_out(tmp_path: Path):
+    (tmp_path / "notes.swp").write_text("of an editor")
+    (tmp_path / "page.css").write_text("")
+    assert [name for name, _ in _read(tmp_path)] == ["page.css"]
 
 
 def test_template_that_names_no_file_is_a_mistake():

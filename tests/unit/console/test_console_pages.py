@@ -12,11 +12,13 @@ import pytest
 
 from proxy.admin.reload import NotNow, Reloaded
 from proxy.config.faults import ConfigInvalid, Fault
-from proxy.console.sampler import SAMPLER
+from proxy.console.overview import _share
+from proxy.console.sampler import SAMPLER, Sampler
 from proxy.console.site import PAGES
 from proxy.relay.commands import Side
 from tests.unit.admin.scene import ROLES, TOKENS
 from tests.unit.console.scene import Scene
+from tests.unit.console.test_warnings import WELL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,6 +207,16 @@ def test_history_tells_what_is_new():
         assert scene.get(f"/console/history?since={scene.now}").data["at"] == []
         for nonsense in ("", "x", "nan", "inf"):
             assert len(scene.get(f"/console/history?since={nonsense}").data["at"]) == 1
+
+
+def test_no_place_is_left_where_there_is_none(scene: Scene):
+    assert b"of 100" in scene.get("/").body
+    for limit, share in ((None, None), (0, (100, "bad")), (100, (5, "")), (5, (100, "bad"))):
+        assert _share(WELL._replace(limit=limit)) == share
+
+
+def test_sampler_that_never_began_can_stop(scene: Scene):
+    Sampler(scene.registry, lambda: 0.0, scene.loop).stop()
 
 
 # Routes and reloading -------------------------------------------------------------------------

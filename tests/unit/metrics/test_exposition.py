@@ -120,7 +120,7 @@ def test_numbers_are_written_as_prometheus_reads_them(value: float, text: str) -
 
 @given(
     st.lists(
-        st.tuples(st.text(), st.text(), st.integers(0, 2**60) | st.floats(0, allow_nan=False)),
+        st.tuples(st.text(), st.text(), st.integers(0, 2**53) | st.floats(0, allow_nan=False)),
         unique_by=lambda row: row[:2],
         max_size=5,
     )

@@ -15,8 +15,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from proxy.errors import Refused
+from proxy.gateway.upstream_request import ordinary_request
 from proxy.handshake.client import LOCAL
 from proxy.tracing.spans import Tracing
+from proxy.upstream.pool import Member
 from tests.harness import frames
 from tests.harness.heads import Request
 from tests.unit.gateway.scene import ROUTES, SECRET, Gateway
@@ -53,6 +55,15 @@ class Scene:
         return span
 
     @property
+    def told(self) -> tuple[str, bool]:
+        """The trace and span that the upstream was told of, and whether they are sampled."""
+        told = self.asked.get("traceparent")
+        assert told is not None
+        version, trace, span, flags = told.split("-")
+        assert version == "00"
+        return f"{trace}-{span}", bool(int(flags, 16) & 1)
+
+    @property
     def asked(self) -> Request:
         """What the upstream was asked last."""
         return Request.parse(self.gateway.dialer.dials[-1].request)
@@ -73,6 +84,12 @@ def context_of(span: ReadableSpan) -> str:
     """A span as a `traceparent` names it."""
     context = span.get_span_context()
     return f"{context.trace_id:032x}-{context.span_id:016x}"
+
+
+def linked_by(span: ReadableSpan) -> str:
+    """The one span that another is linked to."""
+    (link,) = span.links
+    return f"{link.context.trace_id:032x}-{link.context.span_id:016x}"
 
 
 # A handshake ---------------------------------------------------------------------------------
@@ -180,18 +197,22 @@ async def test_client_that_leaves_ends_its_span(scene: Scene) -> None:
 
 async def test_ordinary_request_has_a_span_of_its_own_name() -> None:
     scene = Scene({"name": "chat", "path": "/chat", "http": "passthrough"})
-    request = upgraded_never(scene)
+    request = upgraded_never(scene, TOLD)
+    member = Member("chat", request.route.target, lambda *_: None)
+    asking = ordinary_request(request, scene.gateway.registry.occupancy, member)
+    told = [line for line in asking.lines if line.startswith(b"traceparent")]
     scene.gateway.admission.account.note_http(
         request, "answered", status=204, duration=0.0, sizes=(0, 0)
     )
     assert scene.span.name == "http request"
     assert scene.span.attributes["wskeeper.outcome"] == "answered"
     assert scene.span.attributes["http.response.status_code"] == 204
+    assert [line[16:65].decode() for line in told] == [context_of(scene.span)]
 
 
-def upgraded_never(scene: Scene) -> Any:
+def upgraded_never(scene: Scene, *lines: str) -> Any:
     """A request that its route relays as it is."""
-    scene.gateway.asks()
+    scene.gateway.asks("/chat", *lines)
     (door,) = scene.gateway.house.opening
     request = door._request
     request.ordinary = True
@@ -203,18 +224,16 @@ def upgraded_never(scene: Scene) -> Any:
 
 async def test_upstream_is_told_of_our_span_in_place_of_the_client_s(scene: Scene) -> None:
     client = scene.gateway.asks("/chat", TOLD, "tracestate: vendor=theirs", "baggage: a=b")
-    assert scene.asked.get("traceparent") is not None
     scene.gateway.dialer.dials[-1].switches()
     assert client.answer[0] == 101
-    assert scene.asked.get("traceparent") == f"00-{context_of(scene.spans[0])}-01"
+    assert scene.told == (context_of(scene.span), True)
     assert (scene.asked.get("tracestate"), scene.asked.get("baggage")) == (None, "a=b")
 
 
 async def test_client_s_own_trace_is_linked_not_joined(scene: Scene) -> None:
     scene.gateway.asks("/chat", TOLD)
     scene.gateway.dialer.dials[-1].switches()
-    (link,) = scene.span.links
-    assert (f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}") == (TRACE, PARENT)
+    assert linked_by(scene.span) == f"{TRACE}-{PARENT}"
     assert scene.span.parent is None
     assert TRACE not in context_of(scene.span)
 
@@ -225,7 +244,7 @@ async def test_trace_of_a_trusted_proxy_goes_on(scene: Scene) -> None:
     scene.gateway.dialer.dials[-1].switches()
     assert scene.span.parent is not None
     assert f"{scene.span.parent.span_id:016x}" == PARENT
-    assert scene.asked.get("traceparent") == f"00-{context_of(scene.span)}-01"
+    assert scene.told == (context_of(scene.span), True)
     assert TRACE in context_of(scene.span)
     assert scene.asked.get("tracestate") == "vendor=theirs"
 
@@ -259,9 +278,8 @@ async def test_what_is_not_sampled_is_not_told_but_goes_on(
         scene.trusts_its_peer()
     client = scene.gateway.asks("/chat", TOLD.removesuffix("1") + "0")
     scene.gateway.dialer.dials[-1].switches()
-    told = scene.asked.get("traceparent")
-    assert told is not None
-    assert told.endswith("-00")
+    told, sampled = scene.told
+    assert not sampled
     assert (TRACE in told) is trusted
     scene.gateway.ends(client)
     assert scene.spans == ()
@@ -286,9 +304,8 @@ async def test_session_has_a_span_linked_to_its_handshake_s(scene: Scene) -> Non
     scene.gateway.ends(client)
     handshake, session = scene.spans
     assert (session.name, session.kind) == ("websocket session", SpanKind.INTERNAL)
-    (link,) = session.links
-    assert link.context == handshake.get_span_context()
-    assert session.get_span_context().trace_id != link.context.trace_id
+    assert linked_by(session) == context_of(handshake)
+    assert session.get_span_context().trace_id != handshake.get_span_context().trace_id
     assert (seconds(session.start_time), seconds(session.end_time)) == (0.0, 90.0)
     assert dict(session.attributes) == {
         "wskeeper.request_id": f"{1:032x}",
@@ -320,8 +337,8 @@ async def test_session_is_sampled_if_its_handshake_was(monkeypatch: pytest.Monke
     scene = Scene()
     for _ in range(50):
         scene.gateway.ends(scene.gateway.opens())
-    handshakes = {span.get_span_context() for span in scene.spans if span.kind is SpanKind.SERVER}
-    linked = {span.links[0].context for span in scene.spans if span.kind is SpanKind.INTERNAL}
+    handshakes = {context_of(span) for span in scene.spans if span.kind is SpanKind.SERVER}
+    linked = {linked_by(span) for span in scene.spans if span.kind is SpanKind.INTERNAL}
     assert 0 < len(handshakes) < 50
     assert linked == handshakes
 

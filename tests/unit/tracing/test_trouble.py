@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 
 from proxy.tracing.trouble import WARN_EVERY, Trouble
-from tests.unit.loop import FakeLoop
 from tests.unit.sessions.scene import Log
+from tests.unit.tracing.scene import Loop
 
 EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
-
-
-class Loop(FakeLoop):
-    """Hears of other threads, as long as it is open."""
-
-    closed = False
-
-    def call_soon_threadsafe(self, call: Any, *args: Any) -> None:
-        if self.closed:
-            raise RuntimeError("Event loop is closed")
-        self.call_soon(call, *args)
 
 
 class Scene:
