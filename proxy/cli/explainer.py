@@ -327,7 +327,7 @@ def _close_code(refused: Refused, route: Route, head: RequestHead) -> int | None
         check_handshake(head)
     except Refused:
         return None
-    return close_code_for(refused.row.status)
+    return route.close_codes.get(refused.code) or close_code_for(refused.row.status)
 
 
 def _awaiting(

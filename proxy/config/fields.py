@@ -216,6 +216,13 @@ def _route_names(value: object) -> object:
     return value
 
 
+def _count(value: object) -> object:
+    """YAML reads `yes` as true, which is no number of anything."""
+    if isinstance(value, bool):
+        raise Wrong("is not a whole number", "write it in digits, or `null` for no limit")
+    return value
+
+
 def _close_codes(entries: dict[str, int]) -> dict[str, int]:
     known = ", ".join(f"`{reason}`" for reason in sorted(errors.CLOSE_REASONS))
 
@@ -324,7 +331,7 @@ HeadSize = Annotated[
         }
     ),
 ]
-Count = Annotated[int, Field(ge=1, le=MOST)]
+Count = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_count)]
 File = Annotated[
     Path, BeforeValidator(_file), _text("a path, absolute or relative to this file", "cert.pem")
 ]

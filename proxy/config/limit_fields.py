@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema, model_validator
@@ -21,9 +20,9 @@ _FASTEST = 1e9
 
 
 def _rate(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise Wrong("is not a number", "write how many a second, such as `10` or `0.5`")
-    if not 0 < value <= _FASTEST:
+    if not 0 < value <= _FASTEST:  # So is what is no number at all.
         raise Wrong("is out of range", "write a number above 0, such as `10` or `0.5`")
     return float(value)
 
@@ -58,6 +57,11 @@ class MessageSize(Section):
     def _read(cls, value: Any) -> Any:
         if isinstance(value, str | int) and not isinstance(value, bool):
             return {"client_to_upstream": value}
+        if not isinstance(value, dict | MessageSize):
+            raise Wrong(
+                "is not a size",
+                "write `64KiB`, or `{client_to_upstream: …, upstream_to_client: …}`",
+            )
         return value
 
     @classmethod

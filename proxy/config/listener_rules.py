@@ -75,6 +75,15 @@ def _addresses(data: Data) -> Iterator[Finding]:
             "is the same address as `listen`",
             "give the admin listener one of its own",
         )
+    metrics = read(values.address, section(data, "metrics").get("listen"))
+    if metrics is not None and getattr(metrics, "port", None) != 0:
+        for name, address in (("listen", public_address), ("admin.listen", admin_address)):
+            if metrics == address:
+                yield Finding(
+                    ("metrics", "listen"),
+                    f"is the same address as `{name}`",
+                    "give it one of its own, or remove it: the admin listener has `/metrics` too",
+                )
 
 
 def _tokens(admin: Data) -> Iterator[Finding]:

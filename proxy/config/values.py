@@ -103,10 +103,10 @@ def size(value: object) -> int:
         number = value
     else:
         raise Wrong("is not a size", example)
-    if number != int(number):
-        raise Wrong("is not a whole number of bytes", example)
     if not 0 < number <= LARGEST_SIZE:
         raise Wrong("is not a size from 1 byte to 1024 TiB", example)
+    if number != int(number):
+        raise Wrong("is not a whole number of bytes", example)
     return int(number)
 
 

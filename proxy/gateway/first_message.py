@@ -289,7 +289,9 @@ class FirstMessageDoor(asyncio.Protocol):
         self._end_with(frame)
 
     def _close(self, code: int, reason: str) -> None:
-        self._end_with(close_frame(code, reason))
+        route = self._request.route
+        assert route is not None
+        self._end_with(close_frame(route.close_codes.get(reason, code), reason))
 
     def _end_with(self, frame: bytes) -> None:
         """Says goodbye, and waits for the client to hang up."""

@@ -285,7 +285,7 @@ class FrontDoor(asyncio.Protocol):
         self._house.admission.release(request)
         self._house.admission.account.note_upstream_refusal(request, answer.status)
         if self._refuses_with_close(request):
-            self._close_with(close_code_for(answer.status), UPSTREAM_REFUSED, request)
+            self._close_with(answer.status, UPSTREAM_REFUSED, request)
         else:
             self._answer(relaying(answer, body, request_id=request.id))
 
@@ -342,7 +342,7 @@ class FrontDoor(asyncio.Protocol):
             admission.release(request)
         admission.account.note_refusal(refused, request, client=text_of(self._peer()), id=name)
         if request is not None and self._refuses_with_close(request):
-            self._close_with(close_code_for(refused.row.status), refused.code, request)
+            self._close_with(refused.row.status, refused.code, request)
         else:
             with_body = request is None or request.head.method != b"HEAD"
             self._answer(refusing(refused, request_id=name, with_body=with_body))
@@ -369,11 +369,13 @@ class FrontDoor(asyncio.Protocol):
         house.lingering.add(transport)
         Lingering(transport, seconds=LINGER, gone=lambda: house.lingering.discard(transport))
 
-    def _close_with(self, code: int, reason: str, request: HandshakeRequest) -> None:
+    def _close_with(self, status: int, reason: str, request: HandshakeRequest) -> None:
         house, transport = self._house, self._transport
         if transport.is_closing():
             return
         transport.write(accepting_to_refuse(request.head.headers, request_id=request.id))
+        assert request.route is not None
+        code = request.route.close_codes.get(reason) or close_code_for(status)
         transport.write(close_frame(code, reason))
         house.unproven += 1
         house.lingering.add(transport)

@@ -112,15 +112,6 @@ class KeyRing:
             counts[key.state(now)] += 1
         return counts
 
-    def expiring(self, now: float, within: float) -> int:
-        """How many active keys end within so many seconds."""
-        return sum(
-            key.state(now) == "active"
-            and key.expires_at is not None
-            and key.expires_at <= now + within
-            for key in self
-        )
-
     def _reindex(self) -> None:
         self.revision += 1
         self._by_digest = {}

@@ -317,6 +317,7 @@ def run(door: Door, count: int) -> None:
 
 def configuration(upstream: Upstream, closed: int, stuck: int) -> dict[str, Any]:
     return {
+        "limits": {"auth_failures_per_minute": None},
         "timeouts": {
             "handshake": "2s",
             "upstream_connect": "1s",

@@ -70,6 +70,8 @@ class House:
         if "{key}" in path:
             self._api.ask("DELETE", "/keys/partner")
             self._api.create("partner")
+            if method == "PATCH":
+                case.body = {"metadata": {"team": "red"}}
             if path.endswith("/resume"):
                 self._api.act("suspend", "partner")
             case.path_parameters["key"] = "partner"

@@ -230,6 +230,7 @@ def configuration(upstream: Upstream, **fields: Any) -> dict[str, Any]:
     ]
     return {
         "store": "memory:",
+        "limits": {"auth_failures_per_minute": None},
         "keys": [
             {"name": "good", "secret": KEY, "metadata": {"plan": "gold"}},
             {"name": "other", "secret": OTHER_KEY},

@@ -126,6 +126,7 @@ class Household:
             "admin": {"listen": "127.0.0.1:0"},
             "store": "sqlite:keys.db",
             "timeouts": {"close": "500ms"},
+            "limits": {"auth_failures_per_minute": None},
             "drain": {"spread": "0s"},
             "routes": [
                 {"name": name, "path": f"/{name}", "upstream": f"ws://127.0.0.1:{port}"}
@@ -139,7 +140,11 @@ class Household:
     async def _start(self, path: Path) -> None:
         log = logs.logger(level="debug", form="json", stream=self._stream)
         self._gateway = Gateway(
-            load(path, environ={}).config, log, self._loop, events=EventRing(time.time)
+            load(path, environ={}).config,
+            log,
+            self._loop,
+            events=EventRing(time.time),
+            set_level=log.set_level,
         )
         await self._gateway.start()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from proxy.keys.key import Key, Secret
 from proxy.keys.lifecycle import revoked, rotated, suspended
 from proxy.keys.ring import Difference, KeyRing
@@ -248,19 +246,3 @@ def test_keys_are_counted_by_state() -> None:
     ring.put("b", key("b", expires_at=NOW))
     ring.put("c", key("c"))
     assert ring.by_state(NOW) == {"active": 2, "suspended": 1, "expired": 1, "revoked": 1}
-
-
-@pytest.mark.parametrize(
-    ("fields", "counted"),
-    [
-        ({}, 0),
-        ({"expires_at": NOW + 10.1}, 0),
-        ({"expires_at": NOW + 10}, 1),
-        ({"expires_at": NOW + 0.1}, 1),
-        ({"expires_at": NOW}, 0),
-        ({"expires_at": NOW + 5, "suspended_at": NOW}, 0),
-        ({"expires_at": NOW + 5, "revoked_at": NOW}, 0),
-    ],
-)
-def test_keys_that_end_soon_are_counted(fields: dict[str, Any], counted: int) -> None:
-    assert KeyRing([key("a", **fields), FIXED]).expiring(NOW, 10) == counted

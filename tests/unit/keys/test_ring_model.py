@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -128,9 +126,6 @@ class RingBesideAList(RuleBasedStateMachine):
             state: sum(key.state(self.now) == state for key in self.keys()) for state in STATES
         }
         assert self.ring.by_state(self.now) == counts
-        live = [replace(key) for key in self.keys() if key.state(self.now) == "active"]
-        soon = sum(key.expires_at is not None and key.expires_at <= self.now + 3 for key in live)
-        assert self.ring.expiring(self.now, 3) == soon
 
 
 TestRing = RingBesideAList.TestCase
