@@ -87,18 +87,17 @@ class Sweeper:
         wall = self._wall()
         self._sweeps += 1
         for session in self._registry:
-            ending = self._ending_of(session, now, wall)
-            if ending is not None:
-                session.end(ending)
+            if session.until is not None and session.until <= wall:
+                session.end(TOKEN_EXPIRED)
+            elif session.ends_at is not None and session.ends_at <= now:
+                session.end(MAX_LIFETIME)
+            elif not self._sweeps % session.rules.look_every:
+                ending = self._ending_of(session, now)
+                if ending is not None:
+                    session.end(ending)
 
-    def _ending_of(self, session: LiveSession, now: float, wall: float) -> Ending | None:
-        """Why a session is to end now, if it is."""
-        if session.until is not None and session.until <= wall:
-            return TOKEN_EXPIRED
-        if session.ends_at is not None and session.ends_at <= now:
-            return MAX_LIFETIME
-        if self._sweeps % session.rules.look_every:
-            return None
+    def _ending_of(self, session: LiveSession, now: float) -> Ending | None:
+        """Why a session is to end now, as far as its legs tell."""
         state = session.state
         if session.idle is not None and session.idle.look(now, state.scanners):
             return IDLE_TIMEOUT
