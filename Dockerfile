@@ -20,7 +20,8 @@ COPY proxy proxy
 COPY backends backends
 RUN pip wheel --quiet --no-deps --wheel-dir dist .
 RUN python -m venv /opt/wskeeper
-RUN /opt/wskeeper/bin/pip install --quiet dist/*.whl
+# With the extra for tracing, which is off unless the environment asks for it.
+RUN /opt/wskeeper/bin/pip install --quiet "$(ls dist/*.whl)[otel]"
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="wskeeper" \

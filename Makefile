@@ -2,6 +2,7 @@
 # make test   every test (those that need a missing program skip and say so)
 # make bench  what a message, a handshake and a session cost, beside nginx and others (8 minutes)
 # make soak   everything at once for five minutes, then a look for what was lost or left behind
+# make screenshots   the console's pictures in docs/images (two minutes; needs Chromium)
 # make check  format, lint, types, floors, tests, coverage: what a change must pass
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SPREAD := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak check format clean
+.PHONY: help demo test bench soak screenshots check format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -34,6 +35,9 @@ test: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks --plot docs/images/benchmark.svg
+
+screenshots: $(VENV)/.ready
+	@$(BIN)/python docs/screenshots.py
 
 soak: $(VENV)/.ready
 	@$(BIN)/python -m soak

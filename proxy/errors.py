@@ -65,7 +65,7 @@ def _by_code(rows: Iterable[RefusalRow]) -> Mapping[str, RefusalRow]:
 
 REFUSALS = _by_code(
     (
-        RefusalRow("bad_request", 400, "The request is not a valid WebSocket handshake"),
+        RefusalRow("bad_request", 400, "The request is not valid"),
         RefusalRow("bad_path", 400, "The request target is ambiguous"),
         RefusalRow("key_ambiguous", 400, "More than one credential was sent"),
         RefusalRow("key_missing", 401, "A key is required"),
@@ -80,7 +80,7 @@ REFUSALS = _by_code(
         RefusalRow("origin_forbidden", 403, "This origin may not connect"),
         RefusalRow("address_forbidden", 403, "This address may not connect"),
         RefusalRow("no_route", 404, "There is nothing at this path"),
-        RefusalRow("method_not_allowed", 405, "Only GET can open a WebSocket"),
+        RefusalRow("method_not_allowed", 405, "The method is not allowed here"),
         RefusalRow("head_timeout", 408, "The request head did not arrive in time"),
         RefusalRow("first_message_timeout", 408, "The first message did not come in time"),
         RefusalRow("target_too_long", 414, "The request target is too long"),

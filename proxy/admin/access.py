@@ -135,6 +135,12 @@ class Access:
         if self.logins is not None and self._logged_in(asked) is not None:
             self.logins.end(asked.login)
 
+    def lasts(self, asked: Asked) -> bool:
+        """Whether the login that let a request in still counts; without one it needs none."""
+        if self.logins is None or not asked.login or asked.authorizations or not self.tokens:
+            return True
+        return self.logins.holder(asked.login, self.tokens) is not None
+
     def _logged_in(self, asked: Asked) -> AdminToken | None:
         """Whose login the request carries, unless it shows a token itself."""
         if self.logins is None or not asked.login or asked.authorizations:

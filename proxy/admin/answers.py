@@ -17,7 +17,11 @@ COMMON: Final[Mapping[str, str]] = {
     "Server": "wskeeper",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
+    # What is no page has nothing to load, and stands in no frame.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+# What an answer may say in its own words.
+_OWN: Final = ("Cache-Control", "Content-Security-Policy")
 
 _CODES: Final = {
     404: "no_such_path",
@@ -67,7 +71,9 @@ def translated(failure: web.HTTPException) -> Problem:
 
 
 async def add_common_headers(_request: web.Request, answer: web.StreamResponse) -> None:
-    """Puts on an answer what every answer carries; a file may say how long it is kept."""
-    kept = answer.headers.get("Cache-Control", COMMON["Cache-Control"])
-    answer.headers.update(COMMON)
-    answer.headers["Cache-Control"] = kept
+    """Puts on an answer what every answer carries.
+
+    A file may say how long it is kept, and a page what it may load.
+    """
+    own = {name: answer.headers[name] for name in _OWN if name in answer.headers}
+    answer.headers.update({**COMMON, **own})

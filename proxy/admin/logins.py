@@ -91,7 +91,9 @@ class Logins:
         return self._mac(f"login {token.digest.hex()} {body}")
 
     def _mac(self, text: str) -> str:
-        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+        # A header may carry bytes that are no UTF-8.
+        signed = text.encode("utf-8", "surrogateescape")
+        return hmac.new(self._secret, signed, hashlib.sha256).hexdigest()
 
 
 def _decoded(text: str) -> str | None:

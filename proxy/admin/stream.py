@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from proxy.admin.desk import ACCESS
+from proxy.admin.gate import asked_of
 from proxy.admin.problems import Problem
 from proxy.admin.protocol import AdminProtocol
 from proxy.events import EVERYTHING
@@ -62,8 +64,9 @@ async def stream(
 ) -> web.StreamResponse:
     """Answers with events, the latest first to come and then each as it happens.
 
-    It ends when the reader goes, is too slow, or the gateway stops. A reader that comes back with
-    `Last-Event-ID` gets what it missed, behind an event `lost` if some of that is gone.
+    It ends when the reader goes, is too slow, or signs out, and when the gateway stops. A reader
+    that comes back with `Last-Event-ID` gets what it missed, behind an event `lost` if some of that
+    is gone.
 
     Args:
         render: makes a frame of an event.
@@ -92,7 +95,7 @@ async def stream(
         first = _first(ring, _last_seen(request), recent, wanted, render)
         await response.prepare(request)
         await _write(response, [_BEGINNING, *first])
-        await _follow(response, subscription, wanted, render)
+        await _follow(response, subscription, wanted, render, lambda: _may_stay(request))
     except ConnectionError:
         pass  # The reader is gone.
     except TimeoutError:
@@ -127,15 +130,23 @@ async def _follow(
     subscription: Subscription,
     wanted: Wanted,
     render: Callable[[Event], bytes],
+    may_stay: Callable[[], bool],
 ) -> None:
     while not subscription.over:
         try:
             async with asyncio.timeout(HEARTBEAT):
                 events = await subscription.batch()
         except TimeoutError:
-            await _write(response, [_SIGN_OF_LIFE])
+            frames = [_SIGN_OF_LIFE]
         else:
-            await _write(response, [render(event) for event in events if wanted.admits(event)])
+            frames = [render(event) for event in events if wanted.admits(event)]
+        if not may_stay():
+            return
+        await _write(response, frames)
+
+
+def _may_stay(request: web.Request) -> bool:
+    return request.app[ACCESS].lasts(asked_of(request))
 
 
 async def _write(response: web.StreamResponse, frames: Sequence[bytes]) -> None:

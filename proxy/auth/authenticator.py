@@ -80,8 +80,11 @@ class Authenticator:
         self._tokens = tokens
         self._tickets = tickets
         self._plugins = plugins
+        # By route, and whether it is an ordinary request that is refused.
         self._challenges = {
-            route: (("WWW-Authenticate", way.challenge),) for route, way in ways.items()
+            (route, ordinary): (("WWW-Authenticate", challenge),)
+            for route, way in ways.items()
+            for ordinary, challenge in ((False, way.challenge), (True, way.ordinary_challenge))
         }
         self._strippings = {
             route: Stripping(way.carriers, self.is_ours) for route, way in ways.items()
@@ -125,7 +128,7 @@ class Authenticator:
         try:
             return self.verify(self._found(question), question)
         except Refused as refused:
-            raise self.challenged(refused, question.route) from None
+            raise self._told(refused, question) from None
 
     async def authenticate_slowly(self, question: Question) -> Principal:
         """Checks what `authenticate` cannot check at once.
@@ -136,7 +139,7 @@ class Authenticator:
         try:
             return await self.verify_slowly(self._found(question), question)
         except Refused as refused:
-            raise self.challenged(refused, question.route) from None
+            raise self._told(refused, question) from None
 
     def verify(self, found: Found | None, question: Question) -> Principal:
         """Checks one credential, wherever it was found, or that none is needed.
@@ -204,13 +207,16 @@ class Authenticator:
         try:
             self._keys.check_again(principal, question)
         except Refused as refused:
-            raise self.challenged(refused, question.route) from None
+            raise self._told(refused, question) from None
 
-    def challenged(self, refused: Refused, route: str) -> Refused:
+    def challenged(self, refused: Refused, route: str, *, ordinary: bool) -> Refused:
         """A refusal, with the ways into a route where it is for want of the right credential."""
         if refused.row.status == 401 and not refused.headers:
-            refused.headers = self._challenges.get(route, ())
+            refused.headers = self._challenges.get((route, ordinary), ())
         return refused
+
+    def _told(self, refused: Refused, question: Question) -> Refused:
+        return self.challenged(refused, question.route, ordinary=question.ordinary)
 
     def _found(self, question: Question) -> Found | None:
         """The one credential of a request; None when it carries none."""
@@ -224,7 +230,6 @@ class Authenticator:
                 raise Refused("key_ambiguous", AMBIGUOUS)
             credential = found
         return credential
-
 
 
 def _showing(refused: Refused, found: Found | None) -> Refused:

@@ -42,6 +42,18 @@ class Ways(NamedTuple):
             challenges.append('FirstMessage realm="wskeeper"')
         return ", ".join(challenges)
 
+    @property
+    def ordinary_challenge(self) -> str:
+        """What WWW-Authenticate says to an ordinary HTTP request: the ways that it could take."""
+        challenges = [carrier.challenge for carrier in self.carriers if takes_ordinary(carrier)]
+        # A 401 has a challenge (section 15.5.2), also where there is no way.
+        return ", ".join(challenges) or 'ApiKey realm="wskeeper"'
+
+
+def takes_ordinary(carrier: Carrier) -> bool:
+    """Whether a carrier's credential can stand in an ordinary request, and lets it in."""
+    return not isinstance(carrier, SubprotocolCarrier | TicketCarrier)
+
 
 def ways_of(configured: Iterable[CarrierConfig]) -> Ways:
     """The ways that a list of carriers in a configuration stands for."""

@@ -24,6 +24,7 @@ from proxy.config.load import load
 from proxy.config.stores import MEMORY
 from proxy.gateway.services import RENEW_PATH, TICKET_PATH
 from proxy.handshake.client import peer_address, text_of
+from proxy.handshake.head import TOKEN
 from proxy.identity.sources import FileSource, Unavailable
 from proxy.identity.verifier import JwtVerifier
 from proxy.keys.description import described
@@ -49,6 +50,10 @@ _UPGRADE: Final = (
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 )
+
+_SELLS: Final = "the gateway's own: it sells a ticket to whoever shows a key or a token"
+_LETS_ASK: Final = "the gateway's own: it says which pages may ask"
+_RENEWS: Final = "the gateway's own: it renews a session with a token"
 
 
 class _Stored(NamedTuple):
@@ -101,7 +106,16 @@ class _AnySignature(KeySet):
     help="Address that the connection comes from: the client's, or that of a proxy in front.",
 )
 @click.option("--tls", is_flag=True, help="The client speaks https.")
-@click.option("--plain", is_flag=True, help="An ordinary GET: leave the upgrade's own lines out.")
+@click.option(
+    "--plain", is_flag=True, help="An ordinary request: leave the upgrade's own lines out."
+)
+@click.option(
+    "--method",
+    metavar="NAME",
+    default="GET",
+    show_default=True,
+    help="Its method; with another than GET it is an ordinary request.",
+)
 @options.config_file
 @options.store
 @options.as_json
@@ -115,6 +129,7 @@ def explain(
     *,
     tls: bool,
     plain: bool,
+    method: str,
     as_json: bool,
 ) -> None:
     """Say what the gateway would answer to a request, and why.
@@ -127,14 +142,21 @@ def explain(
     except ConfigInvalid as invalid:
         fault = next(fault for fault in invalid.faults if fault.severity == "error")
         raise click.ClickException(str(fault)) from None
+    if not re.fullmatch(TOKEN.decode(), method):
+        raise click.UsageError("--method is no HTTP token (RFC 9110 section 5.6.2)")
     now = time.time()
     stored = _stored(config)
     tokens = None if config.jwt is None else _tokens(config.jwt, now)
     judge = Explainer(
-        config, stored.ring, KeyVerifier(stored.ring, _Believed()), tokens, _own_paths(config)
+        config,
+        stored.ring,
+        KeyVerifier(stored.ring, _Believed()),
+        tokens,
+        _own_paths(config, method),
     )
+    plain = plain or method != "GET"
     lines = _lines(headers, host, plain=plain, tls=tls and config.tls is None)
-    raw = f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("utf-8", "surrogateescape")
+    raw = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("utf-8", "surrogateescape")
     told = judge.explain(Asked(raw, _peer(client), config.tls is not None, now))
     if as_json:
         click.echo(json.dumps(_report(told, stored, now), indent=2))
@@ -229,17 +251,22 @@ def _tokens(jwt: Jwt, now: float) -> Tokens:
     return Tokens(JwtVerifier(rules, keys, lambda: now), by, checks, failure)
 
 
-def _own_paths(config: Config) -> dict[bytes, str]:
+def _own_paths(config: Config, method: str) -> dict[bytes, str]:
     """What the gateway answers itself when it is asked for no upgrade."""
     own = {}
     if config.health_path is not None:
-        own[config.health_path.encode("ascii")] = "200 or 503, by the gateway's health"
+        asks = method in {"GET", "HEAD"}
+        own[config.health_path.encode("ascii")] = (
+            "200 or 503, by the gateway's health" if asks else "405: health is asked for with GET"
+        )
     ticketed = any(
         carrier.kind == "ticket" for route in config.routes for carrier in config.carriers_of(route)
     )
     if ticketed or config.jwt is not None:
-        own[TICKET_PATH] = "405: tickets are asked for with POST"
-        own[RENEW_PATH] = "405: sessions are renewed with POST"
+        told = {"OPTIONS": (_LETS_ASK, _LETS_ASK), "POST": (_SELLS, _RENEWS)}
+        own[TICKET_PATH], own[RENEW_PATH] = told.get(
+            method, ("405: tickets are asked for with POST", "405: sessions are renewed with POST")
+        )
     return own
 
 
@@ -269,12 +296,14 @@ def _verdict(told: Explanation) -> str:
         return f"{status} Said after a 101, as Close {told.close_code} {refused.code} (refuse_with)"
     if told.answered is not None:
         return f"no WebSocket: {told.answered}"
-    return "101, if " + ", and ".join((*told.conditions, "the upstream answers"))
+    begin = "passed on as an ordinary HTTP request" if told.ordinary else "101"
+    return f"{begin}, if " + ", and ".join((*told.conditions, "the upstream answers"))
 
 
 def _report(told: Explanation, stored: _Stored, now: float) -> dict[str, Any]:
     refused, route, client = told.refused, told.route, told.client
-    admitted = 101 if told.answered is None else None
+    # Behind an ordinary request the status is the upstream's.
+    admitted = None if told.ordinary or told.answered is not None else 101
     principal = told.principal
     return {
         "verdict": told.verdict,
@@ -283,6 +312,7 @@ def _report(told: Explanation, stored: _Stored, now: float) -> dict[str, Any]:
         "detail": told.answered if refused is None else refused.detail,
         "close_code": told.close_code,
         "conditions": told.conditions,
+        "ordinary": told.ordinary,
         "store": stored.failure,
         "route": None
         if route is None

@@ -11,6 +11,7 @@ from proxy.auth.browser_carriers import (
     TicketCarrier,
 )
 from proxy.auth.carriers import BearerCarrier, HeaderCarrier
+from proxy.auth.ways import takes_ordinary
 from proxy.cli import tables
 from proxy.errors import Refused
 from proxy.keys.description import scope_of
@@ -68,6 +69,7 @@ class Known(NamedTuple):
         is_token: whether a value is a JWT of our issuer, by its looks.
         plugins: names of those that would be asked.
         now: seconds since the epoch.
+        ordinary: whether it is no handshake but an ordinary HTTP request.
     """
 
     ring: KeyRing
@@ -75,6 +77,7 @@ class Known(NamedTuple):
     is_token: IsOurs
     plugins: Sequence[str]
     now: float
+    ordinary: bool = False
 
 
 def places(carriers: Iterable[Carrier], presented: Presented, is_ours: IsOurs) -> Places:
@@ -96,11 +99,14 @@ def places(carriers: Iterable[Carrier], presented: Presented, is_ours: IsOurs) -
 def credential(ways: Ways, presented: Presented, known: Known) -> Credential:
     """What is known of the credential of a request."""
     names, found = places(ways.carriers, presented, known.is_ours)
-    carrier = ("carrier", " and ".join(names) or _nowhere(ways, presented, known.is_ours))
+    carrier = ("carrier", " and ".join(names) or _nowhere(ways, presented, known))
     if found is None:
         # Where names are left, one stands there twice.
         plugins = ((), ()) if names else _asked(known.plugins)
         return Credential(names, (carrier, *plugins[0]), conditions=plugins[1])
+    if found.kind == "ticket" and known.ordinary:
+        told = "opens a WebSocket alone; an ordinary request does not use it up"
+        return Credential(names, (carrier, ("ticket", told)))
     if found.kind == "ticket":
         told = "opens once, so only the gateway can judge it; it was not used up here"
         return Credential(names, (carrier, ("ticket", told)), conditions=("the ticket is good",))
@@ -140,12 +146,14 @@ def _named(carrier: Carrier) -> str:
     return "ticket"
 
 
-def _nowhere(ways: Ways, presented: Presented, is_ours: IsOurs) -> str:
-    taken = [_named(carrier) for carrier in ways.carriers]
-    if ways.first_message is not None:
+def _nowhere(ways: Ways, presented: Presented, known: Known) -> str:
+    carriers = filter(takes_ordinary, ways.carriers) if known.ordinary else ways.carriers
+    taken = [_named(carrier) for carrier in carriers]
+    if ways.first_message is not None and not known.ordinary:
         taken.append("first_message")
-    told = f"none found; the route takes {', '.join(taken)}"
-    strays = list(dict.fromkeys(_strays(presented, is_ours)))
+    whence = "with an ordinary request the route takes" if known.ordinary else "the route takes"
+    told = f"none found; {whence} {', '.join(taken) or 'none'}"
+    strays = list(dict.fromkeys(_strays(presented, known.is_ours)))
     if strays:
         told += f"; what stands in {', '.join(strays)} is not read"
     return told

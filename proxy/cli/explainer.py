@@ -14,6 +14,7 @@ from proxy.auth.browser_carriers import must_offer_ours
 from proxy.auth.presented import Presented
 from proxy.auth.question import NotAtOnce, Question
 from proxy.auth.ways import ways_of
+from proxy.cli import explained_limits, explained_upstream
 from proxy.cli.explained_credential import Known, credential
 from proxy.cli.explanation import Explanation
 from proxy.cli.masking import Masking
@@ -21,10 +22,10 @@ from proxy.errors import Refused, close_code_for
 from proxy.gateway.session_factory import OFFER_OURS
 from proxy.handshake.client import client_of, text_of, within
 from proxy.handshake.collect import HeadCollector
-from proxy.handshake.forward import offered_subprotocols, upstream_head
+from proxy.handshake.forward import offered_subprotocols
 from proxy.handshake.head import Malformed, TooManyHeaders, parse_request
+from proxy.handshake.http_request import check_ordinary, is_ordinary, is_preflight
 from proxy.handshake.request import check_handshake, host_of
-from proxy.handshake.settings import folded
 from proxy.handshake.target import split_target
 from proxy.keys.principal import NOBODY
 from proxy.routes import RouteTable
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from proxy.relay.first_message_rule import FirstMessageRule
     from proxy.routes import Route
 
+_PASSED: Final = "http: passthrough"
 _MALFORMED: Final = "Send a well-formed HTTP/1.1 request head."
 
 
@@ -121,8 +123,14 @@ class Explainer:
         path, query = split_target(head.target)
         route = self._find(told, head, path)
         told.note("client", self._client_text(client, head))
+        told.ordinary = route.http == "passthrough" and is_ordinary(head)
+        if told.ordinary:
+            told.note("http", f"an ordinary {head.method.decode()}, passed on as one ({_PASSED})")
         self._check_client(told, route, client, head)
-        check_handshake(head)
+        if told.ordinary:
+            check_ordinary(head)
+        else:
+            check_handshake(head)
         origins = head.headers.all(b"origin")
         question = Question(
             "explain",
@@ -132,10 +140,25 @@ class Explainer:
             b", ".join(origins).lower() if origins else None,
             client.address,
             asked.now,
+            ordinary=told.ordinary,
         )
         sent = self._identify(told, route, head, question)
-        self._note_limits(told)
-        self._ask_upstream(told, route, client, sent, question)
+        limits = (
+            explained_limits.of_ordinary(self._config.limits, route)
+            if told.ordinary
+            else explained_limits.of_handshake(self._config.limits, route, told.key)
+        )
+        if limits:
+            told.note("limits", limits)
+        request = explained_upstream.upstream_request(
+            sent,
+            question,
+            route=route,
+            client=client,
+            principal=told.principal,
+            stripping=self._authenticator.stripping(route.name),
+        )
+        told.upstream_head = explained_upstream.shown(request, route, self._masking)
 
     def _find(self, told: Explanation, head: RequestHead, path: bytes) -> Route:
         host = host_of(head.headers)
@@ -206,7 +229,12 @@ class Explainer:
             told.note("carrier", "none needed (auth: none)")
             told.principal = NOBODY
             return head
-        rule = self._authenticator.awaits(question) if route.auth == "required" else None
+        if told.ordinary and is_preflight(head):
+            told.note("carrier", "none needed: a CORS preflight, with which browsers send none")
+            told.principal = NOBODY
+            return head
+        hears = route.auth == "required" and not told.ordinary
+        rule = self._authenticator.awaits(question) if hears else None
         if rule is not None:
             return _awaiting(told, route, rule, head)
         try:
@@ -230,6 +258,7 @@ class Explainer:
                 _never if tokens is None else tokens.verifier.is_ours,
                 self._config.plugins,
                 question.now,
+                ordinary=question.ordinary,
             ),
         )
         told.carriers = found.carriers
@@ -245,65 +274,6 @@ class Explainer:
             _note_token(told, tokens, told.principal)
         if must_offer_ours(head.headers) and not offered_subprotocols(head.headers):
             raise Refused("bad_request", OFFER_OURS)
-
-    # Behind it ---------------------------------------------------------------------------------
-
-    def _note_limits(self, told: Explanation) -> None:
-        limits = []
-        if told.key is not None and told.key.limits.connections is not None:
-            limits.append(f"connections of the key ≤ {told.key.limits.connections}")
-        total = self._config.limits.total_connections
-        if total is not None:
-            limits.append(f"total_connections ≤ {total}")
-        if limits:
-            told.note("limits", ", ".join(limits) + "; how many there are only the gateway knows")
-
-    def _ask_upstream(
-        self,
-        told: Explanation,
-        route: Route,
-        client: Client,
-        head: RequestHead,
-        question: Question,
-    ) -> None:
-        stripping = self._authenticator.stripping(route.name)
-        identity = () if told.principal is None else told.principal.headers
-        sent = upstream_head(
-            head,
-            route.upstream_target(question.path, stripping.query(question.presented.query)),
-            client=client,
-            credential_headers=stripping.headers(question.presented),
-            cookie=stripping.cookie,
-            compression=route.compression,
-            ours=(
-                b"X-Request-Id: (made for each request)",
-                b"X-Wskeeper-Route: " + route.name.encode(),
-                *identity,
-            ),
-            host=None if route.preserve_host else route.target.authority,
-            settings=route.settings,
-        )
-        first, *lines = sent.rstrip(b"\r\n").split(b"\r\n")
-        method, target, version = first.split(b" ")
-        shown = f"{method.decode()} {self._masking.target(target)} {version.decode()}"
-        # What the configuration sets may be the upstream's own credential.
-        told.upstream_head = (
-            shown,
-            *(
-                _without_value(line) if _sets(route, line) else self._masking.line(line)
-                for line in lines
-            ),
-        )
-
-
-def _sets(route: Route, line: bytes) -> bool:
-    """Whether the configuration sets a header line."""
-    settings = route.settings
-    return settings is not None and folded(line.partition(b":")[0]) in settings.names
-
-
-def _without_value(line: bytes) -> str:
-    return f"{line.partition(b':')[0].decode('latin-1')}: ***"
 
 
 def _parsed(raw: bytes, limit: int) -> RequestHead:

@@ -58,6 +58,8 @@ class Explanation:
     conditions: list[str] = field(default_factory=list)
     route: Route | None = None
     client: Client | None = None
+    # Whether it is no handshake but an ordinary HTTP request, which its route passes on.
+    ordinary: bool = False
     # How the gateway answers a request itself that asks for no upgrade.
     answered: str | None = None
     # Those that found a credential.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from proxy.console.figures import visible
 from proxy.events import Wanted
 
 if TYPE_CHECKING:
@@ -170,4 +171,4 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
-    return str(value)
+    return visible(str(value))

@@ -66,6 +66,11 @@ def day(text: str) -> str:
     return text[:10]
 
 
+def visible(text: str) -> str:
+    """A client's text, without what hides or turns round what stands beside it."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def segment(text: str) -> str:
     """A text as one segment of a path (RFC 3986 section 3.3)."""
     return quote(text, safe="")

@@ -56,6 +56,8 @@ ON_EXCEED: Final = (
 _LINES: Final = ("origins", "addresses.allow", "addresses.deny", "metadata")
 _FIELDS: Final = ("name", "expires", "expires_on", "limits.on_exceed", *LIMITS, *_LINES)
 _SIZES: Final = ("GiB", "MiB", "KiB")
+# What stands for an empty list: an empty field is no restriction at all.
+_NONE: Final = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ def form_of(key: Key) -> KeyForm:
         "name": key.name,
         "expires": "never" if key.expires_at is None else "on",
         "limits.on_exceed": limits.get("on_exceed") or "",
-        "origins": _lines(scope["origins"] or ()),
-        "addresses.allow": _lines(scope["addresses"]["allow"] or ()),
+        "origins": _admitted(scope["origins"]),
+        "addresses.allow": _admitted(scope["addresses"]["allow"]),
         "addresses.deny": _lines(scope["addresses"]["deny"]),
         "metadata": _lines(f"{name}: {value}" for name, value in key.metadata.items()),
     }
@@ -113,13 +115,15 @@ def body_of(form: KeyForm) -> dict[str, Any]:
         *parents, name = path.split(".")[1:]
         (limits[parents[0]] if parents else limits)[name] = _number(form[path])
     limits["on_exceed"] = form["limits.on_exceed"] or None
-    allow, deny = (_split(form[f"addresses.{name}"]) for name in ("allow", "deny"))
     return {
         "name": form["name"],
         "routes": list(form.routes) or None,
         "limits": limits,
-        "origins": _split(form["origins"]) or None,
-        "addresses": {"allow": allow or None, "deny": deny},
+        "origins": _list_or_any(form["origins"]),
+        "addresses": {
+            "allow": _list_or_any(form["addresses.allow"]),
+            "deny": _split(form["addresses.deny"]),
+        },
         "metadata": _pairs(form["metadata"]),
         **_end(form),
     }
@@ -165,6 +169,15 @@ def _at(limits: Any, path: Sequence[str]) -> Any:
 def _split(text: str) -> list[str]:
     """Entries, one a line; commas and blanks may stand in place of line ends."""
     return text.replace(",", " ").split()
+
+
+def _list_or_any(text: str) -> list[str] | None:
+    return [] if text.lower() == _NONE else _split(text) or None
+
+
+def _admitted(listed: Sequence[str] | None) -> str:
+    """A list as `_list_or_any` reads it; None admits all."""
+    return _NONE if listed is not None and not listed else _lines(listed or ())
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.admin.desk import DESK
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 # What can have been done to a key that is shown, as its address says it.
 _DONE: Final = frozenset({"changed", "suspended", "resumed", "revoked"})
 
+# A name as keys may have; links could lead here with any other text in its place.
+_NAME: Final = re.compile(r"[A-Za-z0-9_.@:+-]{1,64}")
+
 # Seconds before its end that a key is marked.
 _SOON: Final = 7 * 86_400.0
 
@@ -41,7 +45,7 @@ _FALLING: Final = frozenset({"sessions", "created", "used"})
 async def show_keys(request: web.Request) -> web.Response:
     """The table; htmx asks for it alone."""
     desk = request.app[DESK]
-    query = read_query(request.query)
+    query, deleted = read_query(request.query), request.query.get("deleted", "")
     now = desk.now()
     last_used = await desk.keeper.last_used()
     standing = Standing(now, desk.registry.occupancy.of, last_used)
@@ -64,7 +68,7 @@ async def show_keys(request: web.Request) -> web.Response:
         "names_of_states": STATES,
         "place": place,
         "here": place.at(shown.page),
-        "deleted": request.query.get("deleted", ""),
+        "deleted": deleted if _NAME.fullmatch(deleted) else "",
     }
     return page(request, "keys_table.html" if is_fragment(request) else "keys.html", context)
 

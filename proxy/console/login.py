@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PATH: Final = "/login"
 
+# Where whoever signs in wanted to go: it outlasts a wrong token.
+_WANTED: Final = web.RequestKey("wanted", str)
+
 # What of an address is kept while somebody signs in.
 _LONGEST: Final = 2000
 # Two slashes begin the name of a host, and browsers take a backslash for one.
@@ -37,9 +40,10 @@ async def log_in(request: web.Request) -> web.Response:
     if not request.app[ACCESS].tokens:
         raise web.HTTPSeeOther("/")
     given = await texts(request)
+    request[_WANTED] = given.get("next", "")
     operator, cookie = request.app[ACCESS].log_in(asked_of(request), given.get("token", ""))
     request.app[DESK].log.info("admin_login", by=operator.by, client=request.remote)
-    answer = web.Response(status=303, headers={"Location": own_place(given.get("next", ""))})
+    answer = web.Response(status=303, headers={"Location": own_place(request[_WANTED])})
     answer.set_cookie(
         COOKIE,
         cookie,
@@ -64,7 +68,7 @@ async def log_out(request: web.Request) -> web.Response:
 
 def refused(request: web.Request, problem: Problem) -> web.Response:
     """The form once more, with what was wrong."""
-    answer = _form(request, "", problem, status=problem.row.status)
+    answer = _form(request, request.get(_WANTED, ""), problem, status=problem.row.status)
     answer.headers.update(problem.headers)
     return answer
 

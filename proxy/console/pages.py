@@ -73,6 +73,7 @@ def prepare(app: web.Application, assets: Assets, *, try_page: bool) -> None:
         "stamp": figures.stamp,
         "day": figures.day,
         "segment": figures.segment,
+        "visible": figures.visible,
         "ticks": ticks,
     }
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from proxy.admin import connections as admin
 from proxy.admin.desk import DESK, OPERATOR
 from proxy.console.events import rows_of
+from proxy.console.figures import visible
 from proxy.console.forms import ending_told, texts
 from proxy.console.pages import is_fragment, page
 from proxy.console.session_view import flows, frame_rows
@@ -104,4 +105,4 @@ def _described(desk: AdminDesk, session: LiveSession) -> dict[str, Any]:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "replace")
+    return None if value is None else visible(value.decode("utf-8", "replace"))

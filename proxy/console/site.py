@@ -138,6 +138,10 @@ def _form_of(handler: Handler) -> Handler:
         if request.content_type != _FORM:
             raise Problem("form_needed", f"Send 'Content-Type: {_FORM}'.")
         await body_of(request)
+        try:
+            await request.post()
+        except (LookupError, ValueError):  # Another charset than it says, or one that nobody knows.
+            raise Problem("bad_parameter", "Send the form in UTF-8.") from None
         return await handler(request)
 
     return taking_form

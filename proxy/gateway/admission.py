@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 # Seconds between two warnings of peers whose forwarding headers are not believed.
 WARN_EVERY: Final = 60.0
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# A name of dots alone means another place wherever it stands in a path.
+_REQUEST_ID: Final = re.compile(rb"(?!\.+\Z)[A-Za-z0-9._:-]{1,128}")
 
 
 class Admission:
@@ -351,7 +352,7 @@ class Admission:
         if objection is not None:
             refused = Refused(objection, "What the gateway accepts has changed meanwhile.")
             refused.key_id = principal.key_id
-            raise rules.authenticator.challenged(refused, name)
+            raise rules.authenticator.challenged(refused, name, ordinary=request.ordinary)
 
     # -------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class MeteredLeg(Leg):
             scanner,
             messages=[rate.bucket for rate in rates if rate.kind == "messages"],
             bytes=[rate.bucket for rate in rates if rate.kind == "bytes"],
-            clock=asyncio.get_running_loop().time,
+            clock=_now,
         )
         self._feed = self._scan = self._metering.feed
         # Whether it was told that this client sends too fast.
@@ -72,3 +72,7 @@ class MeteredLeg(Leg):
         self._exceeds = True
         rates = self.session.limits.rates
         self.session.note_limit(max(rates, key=lambda rate: rate.bucket.wait(now)).limit)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

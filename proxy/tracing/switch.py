@@ -48,7 +48,7 @@ def tracing_of(
         log.warning(
             "tracing_off",
             cause=f"the environment asks for tracing, and {missing.name} is not installed",
-            mend="pip install 'wskeeper[otel]'",
+            mend="pip install '.[otel]' in the project's folder",
         )
         return None
     hear_of_trouble(log, loop)

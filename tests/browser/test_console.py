@@ -155,6 +155,57 @@ def test_page_fits_its_screen_and_breaks_no_policy(open_page: OpenPage, screen: 
     page.locator(".plot canvas").first.wait_for()
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_field_stands_out_and_address_is_readable_on_the_smallest_screen(
+    open_page: OpenPage, theme: str
+) -> None:
+    page = open_page(viewport={"width": 320, "height": 640}, color_scheme=theme)
+    page.goto("/routes")
+    place = page.locator(".route .rows .code").bounding_box()
+    assert place is not None
+    assert place["height"] < 3 * 24
+    page.goto("/keys")
+    badge, cell = (
+        page.locator(f"td[data-label=State]{inner}").first.bounding_box()
+        for inner in (" .badge", "")
+    )
+    assert badge is not None
+    assert cell is not None
+    assert badge["width"] < cell["width"] / 2
+    field = page.get_by_label("Name")
+    ground, line = field.evaluate(
+        "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).borderTopColor]"
+    )
+    lights = sorted(_luminance(colour) for colour in (ground, line))
+    assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 3  # WCAG 2.2, 1.4.11
+
+
+def _luminance(colour: str) -> float:
+    """How light a colour such as `rgb(1, 2, 3)` is (WCAG 2.2)."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_double_click_asks_once(open_page: OpenPage) -> None:
+    page = open_page()
+    link = page.get_by_role("link", name="Reload configuration")
+    link.evaluate(
+        """async (link) => {
+            const asked = () => performance.getEntriesByType("resource")
+                .filter((entry) => entry.name.endsWith("/reload"));
+            link.click();
+            link.click();
+            while (asked().length < 2) await new Promise((done) => setTimeout(done, 20));
+        }"""
+    )
+    page.get_by_role("dialog").first.wait_for()
+    page.evaluate("new Promise(done => setTimeout(done, 50))")
+    assert page.get_by_role("dialog").count() == 1
+
+
 def test_theme_is_kept(open_page: OpenPage) -> None:
     page = open_page(color_scheme="light")
     ground = "getComputedStyle(document.body).backgroundColor"

@@ -68,6 +68,7 @@ async function ask(address) {
     location.assign(address);
     return;
   }
+  if (document.querySelector("dialog[open]")) return; // A double click asks once.
   const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-labelledby", form.getAttribute("aria-labelledby") ?? "");
   dialog.append(document.adoptNode(form));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -220,3 +221,61 @@ def test_form_type_is_looked_at(scene: Scene):
     )
     assert answer.code == "415 form_needed"
     assert FORM in answer.problem["detail"]
+
+
+@pytest.mark.parametrize("target", ["/login", "/routes"])
+def test_cookie_that_is_no_text_is_none(scene: Scene, open_scene: Scene, target: str):
+    assert scene.get(target, "Cookie: wskeeper_console=\udcff").status in {200, 303}
+    assert open_scene.get(target, "Cookie: wskeeper_console=\udcff").status in {200, 303}
+
+
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [("", b"token=\xff"), ("; charset=nonsense", b"token=a"), ("; charset=base64", b"token=a")],
+)
+def test_form_in_another_charset_is_refused(scene: Scene, charset: str, body: bytes):
+    answer = scene.ask(
+        "POST",
+        "/login",
+        body,
+        lines=[f"Content-Type: {FORM}{charset}"],
+        token=None,
+        json_type=False,
+    )
+    assert answer.code == "400 bad_parameter"
+
+
+def test_wrong_token_forgets_not_where_one_wanted_to_go(scene: Scene):
+    answer = scene.log_in("wrong", next="/keys?name=a")
+    assert answer.status == 401
+    assert b'name="next" value="/keys?name=a"' in answer.body
+    assert b'value="/"' in scene.log_in("wrong too", next="//evil.example").body
+
+
+@pytest.mark.parametrize("ended", ["by signing out", "by time"])
+def test_who_follows_the_events_is_told_no_more_after_the_login(scene: Scene, ended: str):
+    scene.log_in(TOKENS["viewer"])
+
+    async def read(stream: asyncio.StreamReader) -> bytes:
+        return await asyncio.wait_for(stream.read(4096), 5)
+
+    async def follow() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        stream, writer = await asyncio.open_connection("127.0.0.1", scene.port)
+        head = f"GET /api/v1/events?recent=0 HTTP/1.1\r\nHost: a\r\nCookie: {scene.cookie}\r\n\r\n"
+        writer.write(head.encode())
+        while b"retry" not in await read(stream):
+            pass
+        return stream, writer
+
+    stream, writer = scene.loop.run_until_complete(follow())
+    scene.events.note("info", "before", {})
+    assert b"event: before" in scene.loop.run_until_complete(read(stream))
+    if ended == "by time":
+        scene.now += LASTS
+    else:
+        assert scene.post("/logout").status == 303
+    scene.events.note("info", "after", {})
+    rest = scene.loop.run_until_complete(read(stream))
+    assert b"event: after" not in rest
+    writer.close()
+    assert scene.get("/").headers["location"] == "/login"

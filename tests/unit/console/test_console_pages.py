@@ -292,3 +292,9 @@ def test_vendored_files_are_those_that_their_list_names():
         for entry in vendor.iterdir()
         if entry.name != "README.md"
     }
+
+
+@pytest.mark.parametrize("target", ["/api/v1/status", "/nowhere", "/livez", "/api/v1/keys/nobody"])
+def test_what_is_no_page_loads_nothing_and_stands_in_no_frame(scene: Scene, target: str):
+    policy = scene.get(target, html=False).headers["content-security-policy"]
+    assert policy == "default-src 'none'; frame-ancestors 'none'"

@@ -86,6 +86,17 @@ def test_form_of_a_key_changes_nothing_when_it_is_sent_back() -> None:
     assert form["nothing"] == ""
 
 
+def test_lists_that_admit_nobody_stay_so() -> None:
+    key = new_key(
+        {"name": "alice", "expires": "never", "origins": "none", "addresses.allow": "None"}
+    )
+    assert (key.origins, key.allow) == (frozenset(), ())
+    again = form_of(key)
+    assert again["origins"] == again["addresses.allow"] == "none"
+    changes = key_bodies.read_changes(body_of(again), now=NOW, routes=ROUTES)
+    assert updated(key, changes) == key
+
+
 def test_emptied_fields_take_limits_away() -> None:
     key = new_key(FILLED, ("echo",))
     emptied = form_given({"name": "alice", "expires": "never"}, ())

@@ -41,6 +41,16 @@ ALICE = Key(
     metadata={"note": EVIL},
 )
 BOB = Key("bob-id", "bob", (Secret(b"d" * 32),), suspended_at=NOW - 5)
+ENDED = {
+    "request_id": "ended",
+    "initiator": "client",
+    "code": 4000,
+    "duration_s": 1.0,
+    "messages_from_client": 0,
+    "messages_from_upstream": 0,
+    "bytes_from_client": 0,
+    "bytes_from_upstream": 0,
+}
 GONE = Key("gone-id", "gone", (Secret(b"e" * 32),), revoked_at=NOW - 5)
 
 
@@ -179,6 +189,33 @@ def test_html_stays_text(scene: ConsoleScene, target: str) -> None:
     body = scene.page(target).body
     assert b"<b>evil" not in body
     assert b"\"'>" not in body
+
+
+def test_client_s_text_turns_nothing_round(scene: ConsoleScene) -> None:
+    opened = scene.open("evil")
+    opened.session.user_agent = "safe\u202egnp.exe".encode()
+    scene.events.note("info", "connection_closed", {**ENDED, "reason": "a\u2066b"})
+    for target in ("/connections/evil", "/events", "/connections/ended"):
+        body = scene.page(target).body.decode()
+        assert "\N{REPLACEMENT CHARACTER}" in body, target
+        assert not {"\u202e", "\u2066"} & {*body}, target
+
+
+def test_link_puts_no_words_of_its_own_on_a_page(scene: ConsoleScene) -> None:
+    assert "Key old.key is deleted" in text(scene.page("/keys?deleted=old.key"))
+    assert "is deleted" not in text(scene.page("/keys?deleted=all,+call+0123"))
+
+
+@pytest.mark.parametrize("target", ["/connections", "/events"])
+def test_every_link_of_a_table_keeps_the_focus(scene: ConsoleScene, target: str) -> None:
+    scene.open("a1", key=ALICE)
+    for session in ("a1", "ended"):
+        scene.events.note(
+            "info", "connection_opened", {"request_id": session, "key_id": "alice-id"}
+        )
+    links = re.findall("<a [^>]*>", scene.page(target, fragment=True).body.decode())
+    ids = [found[1] for link in links if (found := re.search(' id="([^"]+)"', link))]
+    assert len(ids) == len({*ids}) == len(links) > 2
 
 
 # Connections ---------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def test_all_sessions_can_be_ended(scene: Scene) -> None:
 
 def sweeper_of(scene: Scene) -> Sweeper:
     return Sweeper(
-        scene.registry, wall=scene.house.wall, noise=lambda size: bytes(size), loop=scene.loop
+        scene.registry, wall=scene.house.wall, noise=bytes, loop=scene.loop
     )
 
 

@@ -82,7 +82,7 @@ def test_missing_extra_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -
     ((level, event, fields),) = log.lines
     assert (level, event) == ("warning", "tracing_off")
     assert "opentelemetry" in fields["cause"]
-    assert fields["mend"] == "pip install 'wskeeper[otel]'"
+    assert fields["mend"] == "pip install '.[otel]' in the project's folder"
 
 
 def test_protocol_that_is_not_spoken_is_named() -> None:

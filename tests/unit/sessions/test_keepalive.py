@@ -1,0 +1,253 @@
+"""Who is silent is asked; who answered once and is silent now is gone; nobody else is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.relay.liveness import Keepalive
+from proxy.sessions.rules import SessionRules
+from proxy.sessions.sweeper import Sweeper
+from tests.harness import frames
+from tests.unit.sessions.scene import CLIENT, HELLO, REPLY, RULES, UPSTREAM, Scene, make
+
+if TYPE_CHECKING:
+    from proxy.relay.commands import Side
+
+NOISE = bytes(range(1, 9))
+PING = frames.frame(frames.PING, NOISE)
+MASKED_PING = frames.frame(frames.PING, NOISE, mask=NOISE[:4])
+ANSWERS = {CLIENT: frames.masked(frames.PONG, NOISE), UPSTREAM: frames.frame(frames.PONG, NOISE)}
+SIDES = pytest.mark.parametrize("side", [CLIENT, UPSTREAM])
+QUICK = Keepalive(interval=5, timeout=3, strict=False)
+
+
+class Swept:
+    """A session that is swept once a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **how: Any) -> None:
+        self.scene: Scene = make(monkeypatch, **how)
+        self.sweeper = Sweeper(
+            self.scene.registry,
+            wall=self.scene.house.wall,
+            noise=lambda size: NOISE[:size],
+            loop=self.scene.loop,  # type: ignore[arg-type]
+        )
+
+    def lasts(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.scene.loop.advance(1)
+            self.sweeper.sweep(self.scene.loop.now)
+
+    def told(self, side: Side) -> bytes:
+        """What a side was sent since the last call."""
+        transport = self.scene.transports[side]
+        told, transport.written = transport.written, b""
+        return told
+
+    @property
+    def reason(self) -> str:
+        return self.scene.session.state.reason
+
+    @property
+    def answered(self) -> list[int]:
+        return [sum(histogram.counts) for histogram in self.scene.registry.ping_rtt]
+
+
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> Swept:
+    return Swept(monkeypatch, keepalive=QUICK)
+
+
+def test_silent_legs_are_asked_after_the_interval_and_not_before(swept: Swept) -> None:
+    swept.lasts(4)
+    assert (swept.told(CLIENT), swept.told(UPSTREAM)) == (b"", b"")
+    swept.lasts(1)
+    assert (swept.told(CLIENT), swept.told(UPSTREAM)) == (PING, MASKED_PING)
+
+
+def test_leg_that_speaks_is_not_asked(swept: Swept) -> None:
+    for _ in range(6):
+        swept.lasts(2)
+        swept.scene.receives(CLIENT, HELLO)
+    assert PING not in swept.told(CLIENT)
+    assert MASKED_PING in swept.told(UPSTREAM)
+
+
+@SIDES
+def test_answer_is_kept_back_and_timed(swept: Swept, side: Side) -> None:
+    swept.lasts(5)
+    for transport in swept.scene.transports:
+        transport.written = b""
+    swept.scene.loop.advance(0.25)
+    swept.scene.receives(side, ANSWERS[side])
+    assert swept.told(side.other) == b""
+    assert swept.answered == [side is CLIENT, side is UPSTREAM]
+    liveness = swept.scene.session.legs[side].liveness
+    assert liveness is not None
+    assert liveness.rtt == 0.25
+
+
+@SIDES
+def test_pongs_that_nobody_asked_for_travel(swept: Swept, side: Side) -> None:
+    other = frames.masked if side is CLIENT else frames.frame
+    pong = other(frames.PONG, b"87654321")
+    swept.scene.receives(side, pong)
+    assert swept.told(side.other) == pong
+    assert swept.answered == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("side", "reason", "client", "upstream"),
+    [
+        (CLIENT, "client_timeout", 1008, 1001),
+        (UPSTREAM, "upstream_timeout", 1012, None),
+    ],
+)
+def test_leg_that_answered_once_and_falls_silent_is_gone(
+    swept: Swept, side: Side, reason: str, client: int, upstream: int | None
+) -> None:
+    swept.lasts(5)
+    swept.scene.receives(side, ANSWERS[side])
+    for _ in range(10):
+        if swept.reason:
+            break
+        other = REPLY if side is CLIENT else HELLO
+        swept.scene.receives(side.other, other)
+        swept.lasts(1)
+    assert swept.reason == reason
+    assert client.to_bytes(2, "big") in swept.told(CLIENT)
+    if upstream is None:
+        assert swept.scene.upstream.aborted
+
+
+def test_leg_that_never_answered_is_asked_for_ever(swept: Swept) -> None:
+    swept.lasts(60)
+    assert swept.reason == ""
+    assert swept.told(CLIENT).count(PING) > 5
+
+
+def test_strict_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = Swept(monkeypatch, keepalive=Keepalive(interval=5, timeout=3, strict=True))
+    swept.lasts(8)
+    assert swept.reason == "client_timeout"
+
+
+def test_nothing_is_put_into_a_frame_that_is_under_way(swept: Swept) -> None:
+    half = frames.frame(frames.BINARY, bytes(100))[:50]
+    swept.scene.receives(UPSTREAM, half)
+    swept.lasts(30)
+    assert swept.told(CLIENT) == half
+
+
+def test_nothing_is_sent_behind_a_close_or_an_end(swept: Swept) -> None:
+    swept.scene.fin(CLIENT)
+    swept.lasts(30)
+    assert MASKED_PING not in swept.told(UPSTREAM)
+    assert PING not in swept.told(CLIENT)
+
+
+def test_leg_that_takes_nothing_is_not_asked(swept: Swept) -> None:
+    swept.scene.client.pending = 10
+    swept.lasts(10)
+    assert swept.told(CLIENT) == b""
+
+
+def test_socket_that_closes_is_left_alone(swept: Swept) -> None:
+    swept.scene.client.closed = True
+    swept.lasts(10)
+    assert swept.told(CLIENT) == b""
+
+
+def test_clock_stands_still_while_a_leg_is_not_read(swept: Swept) -> None:
+    swept.lasts(5)
+    swept.scene.receives(CLIENT, ANSWERS[CLIENT])
+    swept.scene.receives(UPSTREAM, REPLY)
+    leg = swept.scene.session.legs[UPSTREAM]
+    leg.pause_writing()  # The upstream is slow: the client is not read.
+    swept.lasts(29)
+    assert swept.reason == ""
+    leg.resume_writing()
+    swept.told(CLIENT)
+    swept.lasts(4)
+    assert swept.told(CLIENT) == b"", "the silence was not its own"
+
+
+# Idle time and lifetimes ---------------------------------------------------------------------
+
+
+def test_session_is_idle_when_no_message_passes_whatever_pings_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swept = Swept(monkeypatch, idle_timeout=5.0, keepalive=None)
+    for _ in range(4):
+        swept.lasts(1)
+        swept.scene.receives(CLIENT, frames.masked(frames.PING, b"x"))
+    assert swept.reason == ""
+    swept.lasts(1)
+    assert swept.reason == "idle_timeout"
+
+
+def test_message_begins_the_idle_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = Swept(monkeypatch, idle_timeout=5.0)
+    for _ in range(5):
+        swept.lasts(4)
+        swept.scene.receives(UPSTREAM, REPLY)
+    assert swept.reason == ""
+
+
+def test_session_lives_as_long_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = Swept(monkeypatch, max_lifetime=100.0, write_timeout=None)
+    swept.lasts(99)
+    assert swept.reason == ""
+    swept.lasts(1)
+    assert swept.reason == "max_lifetime"
+
+
+def test_codes_of_the_configuration_are_on_the_wire_and_in_the_account(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swept = Swept(monkeypatch, max_lifetime=2.0, close_codes={"max_lifetime": 4001})
+    swept.lasts(2)
+    state = swept.scene.session.state
+    assert (state.code, state.reason) == (4001, "max_lifetime")
+    assert (4001).to_bytes(2, "big") in swept.told(CLIENT)
+
+
+# Rules ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "every"),
+    [
+        ({}, 3),
+        ({"write_timeout": None}, 1),
+        ({"write_timeout": 5.0}, 1),
+        ({"write_timeout": 600.0}, 10),
+        ({"write_timeout": 600.0, "keepalive": Keepalive(60, 40, strict=False)}, 4),
+        ({"write_timeout": 600.0, "idle_timeout": 20.0}, 2),
+    ],
+)
+def test_legs_are_looked_at_as_often_as_the_shortest_deadline_asks(
+    rules: dict[str, Any], every: int
+) -> None:
+    made = {name: getattr(RULES, name) for name in RULES.__slots__ if name != "look_every"}
+    assert SessionRules(**{**made, **rules}).look_every == every
+
+
+@pytest.mark.parametrize(
+    ("write", "keepalive", "patience"),
+    [
+        (30.0, Keepalive(20, 20, strict=False), 40),
+        (60.0, Keepalive(20, 20, strict=False), 60),
+        (None, Keepalive(20, 20, strict=False), None),
+        (30.0, None, None),
+    ],
+)
+def test_kernel_is_never_less_patient_than_the_write_deadline(
+    write: float | None, keepalive: Keepalive | None, patience: float | None
+) -> None:
+    made = {name: getattr(RULES, name) for name in RULES.__slots__ if name != "look_every"}
+    rules = SessionRules(**{**made, "write_timeout": write, "keepalive": keepalive})
+    assert rules.user_timeout == patience
