@@ -86,8 +86,10 @@ class Authenticator:
             for route, way in ways.items()
             for ordinary, challenge in ((False, way.challenge), (True, way.ordinary_challenge))
         }
+        carriers = dict.fromkeys(carrier for way in ways.values() for carrier in way.carriers)
         self._strippings = {
-            route: Stripping(way.carriers, self.is_ours) for route, way in ways.items()
+            route: Stripping(way.carriers, self.is_ours, pages=carriers)
+            for route, way in ways.items()
         }
 
     @property

@@ -9,7 +9,7 @@ from proxy.auth.carriers import BearerCarrier, HeaderCarrier
 from proxy.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxy.auth.carriers import Carrier
     from proxy.auth.presented import Presented
@@ -26,9 +26,16 @@ class Stripping:
     Args:
         carriers: of the route.
         is_ours: whether a value can be a credential of ours.
+        pages: the carriers by which pages are asked for that may lead here: those of all routes.
     """
 
-    def __init__(self, carriers: Sequence[Carrier], is_ours: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        carriers: Sequence[Carrier],
+        is_ours: Callable[[bytes], bool],
+        *,
+        pages: Iterable[Carrier] = (),
+    ) -> None:
         self._is_ours = is_ours
         # A header carrier's line never travels, with or without a credential in it.
         self._always = frozenset(
@@ -37,9 +44,8 @@ class Stripping:
             if isinstance(carrier, HeaderCarrier)
         )
         self._bearer = next((each for each in carriers if isinstance(each, BearerCarrier)), None)
-        self._queries = [
-            each for each in carriers if isinstance(each, QueryCarrier | TicketCarrier)
-        ]
+        self._queries = _queries(carriers)
+        self._pages = _queries(dict.fromkeys((*carriers, *pages)))
         self._cookies = [each for each in carriers if isinstance(each, CookieCarrier)]
 
     def headers(self, presented: Presented) -> frozenset[bytes]:
@@ -59,6 +65,21 @@ class Stripping:
         return query
 
     @property
+    def referer(self) -> Callable[[bytes], bytes] | None:
+        """What takes credentials out of a Referer, the URL of a page; None when none travel there.
+
+        Browsers send it whole to where a page came from.
+        """
+        return self._without_queries if self._pages else None
+
+    def _without_queries(self, value: bytes) -> bytes:
+        page, mark, rest = value.partition(b"?")
+        query = mark + rest
+        for carrier in self._pages:
+            query = carrier.strip_query(query, self._is_ours)
+        return page + query
+
+    @property
     def cookie(self) -> Callable[[bytes], bytes | None] | None:
         """What takes credentials out of the value of a Cookie line; None when none travel there."""
         return self._without_cookies if self._cookies else None
@@ -69,3 +90,7 @@ class Stripping:
             if rest is not None:
                 rest = carrier.strip_cookie(rest, self._is_ours)
         return rest
+
+
+def _queries(carriers: Iterable[Carrier]) -> list[QueryCarrier | TicketCarrier]:
+    return [each for each in carriers if isinstance(each, QueryCarrier | TicketCarrier)]

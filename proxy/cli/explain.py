@@ -51,9 +51,9 @@ _UPGRADE: Final = (
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 )
 
-_SELLS: Final = "the gateway's own: it sells a ticket to whoever shows a key or a token"
-_LETS_ASK: Final = "the gateway's own: it says which pages may ask"
-_RENEWS: Final = "the gateway's own: it renews a session with a token"
+_SELLS: Final = "the gateway itself sells a ticket, to whoever shows a key or a token"
+_LETS_ASK: Final = "the gateway itself says which pages may ask"
+_RENEWS: Final = "the gateway itself renews a session, with a token"
 
 
 class _Stored(NamedTuple):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from proxy.relay.first_message_rule import FirstMessageRule
     from proxy.routes import Route
 
-_PASSED: Final = "http: passthrough"
+_PASSED: Final = "the route takes both (http: passthrough)"
 _MALFORMED: Final = "Send a well-formed HTTP/1.1 request head."
 
 
@@ -125,7 +125,8 @@ class Explainer:
         told.note("client", self._client_text(client, head))
         told.ordinary = route.http == "passthrough" and is_ordinary(head)
         if told.ordinary:
-            told.note("http", f"an ordinary {head.method.decode()}, passed on as one ({_PASSED})")
+            method = head.method.decode()
+            told.note("http", f"an ordinary {method} and no handshake; {_PASSED}")
         self._check_client(told, route, client, head)
         if told.ordinary:
             check_ordinary(head)
@@ -167,11 +168,20 @@ class Explainer:
         if route is None:
             told.note("path", f"{shown}: no route, at the host {host}")
             raise Refused("no_route", "Check the path; the gateway's operator names its routes.")
-        target = dataclasses.replace(route.target, path=route.upstream_target(path, b""))
-        told.upstream_url = self._masking.path(str(target).encode("latin-1"))
+        urls = [
+            self._masking.path(
+                str(
+                    dataclasses.replace(target, path=route.upstream_target(path, b"", target))
+                ).encode("latin-1")
+            )
+            for target in route.targets
+        ]
+        told.upstream_url = urls[0]
         place = f"{route.host or ''}{route.path.decode()}"
+        balance = f" by {route.balance}" if len(urls) > 1 else ""
         told.note(
-            "path", f"{shown} → route {route.name} (path {place}), upstream {told.upstream_url}"
+            "path",
+            f"{shown} → route {route.name} (path {place}), upstream {' or '.join(urls)}{balance}",
         )
         return route
 

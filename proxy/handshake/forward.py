@@ -69,6 +69,8 @@ _NOT_REMOVABLE: Final = frozenset({b"host", b"origin", b"cookie"})
 _NOT_REMOVABLE_PREFIXES: Final = (b"sec-websocket-", _OUR_PREFIX, _FORWARDING_PREFIX)
 
 _COOKIE: Final = b"cookie"
+_REFERER: Final = b"referer"
+_LENGTH: Final = b"content-length"
 _OFFER: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
 
@@ -95,6 +97,7 @@ def upstream_head(
     ours: Sequence[bytes],
     compression: bool,
     cookie: Callable[[bytes], bytes | None] | None = None,
+    referer: Callable[[bytes], bytes] | None = None,
     host: bytes | None = None,
     settings: HeaderSettings | None = None,
 ) -> bytes:
@@ -108,13 +111,21 @@ def upstream_head(
         ours: the `X-Wskeeper-*` and `X-Request-Id` lines.
         compression: False strips the extension offer.
         cookie: takes the credential out of the value of a Cookie line; None when none holds one.
+        referer: the same of a Referer line.
         host: in place of the client's Host; None keeps it.
         settings: what the operator sets, in place of what the client or we say.
     """
     lines = [
         b"GET " + target + b" HTTP/1.1",
         *_carried(
-            head, client, credential_headers, cookie, host, settings, compression=compression
+            head,
+            client,
+            credential_headers,
+            cookie,
+            referer,
+            host,
+            settings,
+            compression=compression,
         ),
         b"Connection: Upgrade",
         b"Upgrade: websocket",
@@ -131,6 +142,7 @@ def upstream_lines(
     credential_headers: Collection[bytes],
     ours: Sequence[bytes],
     cookie: Callable[[bytes], bytes | None] | None = None,
+    referer: Callable[[bytes], bytes] | None = None,
     host: bytes | None = None,
     settings: HeaderSettings | None = None,
 ) -> list[bytes]:
@@ -140,7 +152,14 @@ def upstream_lines(
     answered by us.
     """
     lines = _carried(
-        head, client, {*credential_headers, b"expect"}, cookie, host, settings, compression=True
+        head,
+        client,
+        {*credential_headers, b"expect"},
+        cookie,
+        referer,
+        host,
+        settings,
+        compression=True,
     )
     return [*lines, *_told(head.headers, client, ours, settings)]
 
@@ -150,6 +169,7 @@ def _carried(
     client: Client,
     credential_headers: Collection[bytes],
     cookie: Callable[[bytes], bytes | None] | None,
+    referer: Callable[[bytes], bytes] | None,
     host: bytes | None,
     settings: HeaderSettings | None,
     *,
@@ -164,7 +184,7 @@ def _carried(
     for name, lower, sent in headers.lines:
         value = sent
         if every or lower not in _UNSUSPICIOUS:
-            if lower in HOP_BY_HOP or not _travels(lower, named, dropped, trusted=client.trusted):
+            if not _travels(lower, named, dropped, trusted=client.trusted):
                 continue
             if lower == b"host" and host is not None:
                 value = host
@@ -179,6 +199,8 @@ def _carried(
                 if rest is None:
                     continue
                 value = rest
+            if lower == _REFERER and referer is not None:
+                value = referer(value)
         lines.append(name + b": " + value)
     return lines
 
@@ -202,8 +224,17 @@ def _travels(
     lower: bytes, named: Collection[bytes], dropped: Collection[bytes], *, trusted: bool
 ) -> bool:
     """Whether a header of the client's reaches the upstream."""
-    folded = lower.replace(b"_", b"-") if b"_" in lower else lower
-    if folded in dropped or folded in _OURS or folded.startswith(_OUR_PREFIX):
+    folded = lower
+    if b"_" in lower:
+        folded = lower.replace(b"_", b"-")
+        if folded == _LENGTH:  # Whoever believes it finds another request in the body of this.
+            return False
+    if (
+        folded in HOP_BY_HOP
+        or folded in dropped
+        or folded in _OURS
+        or folded.startswith(_OUR_PREFIX)
+    ):
         return False
     if not trusted and (folded in _FORWARDING or folded.startswith(_FORWARDING_PREFIX)):
         return False

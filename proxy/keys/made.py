@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.config.limit_fields import MessageSize
 from proxy.keys.key import UNLIMITED, Key, KeyLimits, Secret
+from proxy.keys.lifecycle import SHORT_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +36,12 @@ def updated(key: Key, fields: KeyFields) -> Key:
 
 
 def fixed(key: FixedKey) -> Key:
-    """A key of the configuration; its name is its id."""
+    """A key of the configuration; its name is its id. As an imported one, it may be weak."""
+    secret = key.secret
     return Key(
         id=key.name,
         secrets=(Secret(key.digest),),
+        weak=secret is not None and len(secret.get_secret_value()) < SHORT_SECRET,
         suspended_at=key.suspended_at,
         revoked_at=key.revoked_at,
         **_parts(key, everything),

@@ -128,14 +128,11 @@ class LiveSession:
         self._log = log
         self._loop = loop
         # On the loop's clock, as `ends_at`; None where it may last for ever.
-        self.opened_at = now = loop.time()
+        self.opened_at = loop.time()
         self.ends_at: float | None = None
-        if rules.max_lifetime is not None:
-            self.ends_at = now + lifetime_of(rules.max_lifetime, chance)
         # None where it may be idle for ever.
-        self.idle = None if rules.idle_timeout is None else IdleClock(rules.idle_timeout, now)
-        if rules.keepalive is not None:
-            self._watch(rules.keepalive, now)
+        self.idle: IdleClock | None = None
+        self._wind_clocks(chance)
         # When its credential ends, in seconds since the epoch; None for never.
         self.until = principal.until
         # What of it is in the ledger of usage; None while nothing is.
@@ -157,6 +154,16 @@ class LiveSession:
             give_up_after(upstream, patience)
         self._registry.add(self)
         self._log.info("connection_opened", **self._described())
+
+    def _wind_clocks(self, chance: float) -> None:
+        """Begins what its rules measure: its life, its idle time, the silence of its legs."""
+        rules, now = self.rules, self.opened_at
+        if rules.max_lifetime is not None:
+            self.ends_at = now + lifetime_of(rules.max_lifetime, chance)
+        if rules.idle_timeout is not None:
+            self.idle = IdleClock(rules.idle_timeout, now)
+        if rules.keepalive is not None:
+            self._watch(rules.keepalive, now)
 
     def _watch(self, keepalive: Keepalive, now: float) -> None:
         """Has both scanners tell whether anybody is there."""

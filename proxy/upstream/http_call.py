@@ -15,6 +15,7 @@ from aiohttp import (
     BaseConnector,
     ClientConnectorError,
     ClientError,
+    ClientPayloadError,
     ClientResponseError,
     ClientSession,
     ClientTimeout,
@@ -22,12 +23,14 @@ from aiohttp import (
     DummyCookieJar,
     ServerDisconnectedError,
 )
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.errors import Refused
 from proxy.handshake.answer import MAX_ANSWER_HEAD
-from proxy.handshake.head import AnswerHead, Headers, Malformed
+from proxy.handshake.head import MAX_HEADERS, AnswerHead, Headers, Malformed
 from proxy.upstream.attempt import LATE, UNREACHABLE, words_of
 from proxy.upstream.series import UNHEALTHY
 
@@ -36,8 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
 
     from aiohttp import ClientResponse
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.http_parser import RawResponseMessage
+    from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
 
     from proxy.routes import Route
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 # What travels is what the client sent, not what aiohttp would add.
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _READ_SIZE: Final = 64 * 1024
+# Answers before the answer: more than any service has to say in an hour.
+_MAX_INTERIM: Final = 1000
 
 
 class Asking(NamedTuple):
@@ -168,7 +174,10 @@ class HttpCall:
             read_bufsize=_READ_SIZE,
             max_line_size=MAX_ANSWER_HEAD,
             max_field_size=MAX_ANSWER_HEAD,
+            max_headers=MAX_HEADERS,
         )
+        # aiohttp would ask again, as is right for a connection that was kept: ours never are.
+        self._session._retry_connection = False  # noqa: SLF001
         try:
             response = self._response = await self._session.request(
                 asking.method.decode("ascii"),
@@ -249,7 +258,7 @@ class _Way(BaseConnector):
     ) -> ResponseHandler:
         """Connects, as aiohttp's own connectors do."""
         del traces, timeout
-        protocol: ResponseHandler = self._factory()
+        protocol = _Reader(self._loop)
         try:
             await self._dialer.connect(self._route, self._member, lambda: protocol)
         except TimeoutError:
@@ -264,6 +273,43 @@ class _Way(BaseConnector):
         """Drops what is left: closing would wait for a target that reads nothing."""
         for protocol in self._opened:
             protocol.abort()
+
+
+class _Reader(ResponseHandler):
+    """aiohttp's reader of answers, but for what it does where services break the rules."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        # Interim answers so far, and whether the one they announce has begun.
+        self._interim = 0
+        self._begun = False
+
+    def data_received(self, data: bytes) -> None:
+        # Heads go in one by one: else what makes no sense behind one would take it along, as the
+        # body of an answer that has none.
+        while data and not self._begun:
+            if self._interim > _MAX_INTERIM:
+                return
+            head, end, data = data.partition(b"\r\n\r\n")
+            super().data_received(head + end)
+        if data:
+            super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if data[0].code >= 200 or data[0].code == 101:
+            self._begun = True
+        else:
+            self._interim += 1
+        super().feed_data(data, size)
+        if self._interim > _MAX_INTERIM and self.transport is not None:
+            self.set_exception(HttpProcessingError())
+            self.transport.abort()
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        # Whoever reads the body waits for that alone, and would for ever.
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(ClientPayloadError())
+        super().set_exception(exc, *cause)
 
 
 def _url(target: bytes) -> URL:
@@ -283,9 +329,11 @@ def _pairs(lines: Sequence[bytes]) -> CIMultiDict[str]:
 
 def _head_of(response: ClientResponse) -> AnswerHead:
     """The head by our own grammar: aiohttp reads those of services more kindly than theirs."""
-    lines = [b"%b: %b\r\n" % line for line in response.raw_headers]
+    block = b"".join([b"%b: %b\r\n" % line for line in response.raw_headers])
+    if len(block) > MAX_ANSWER_HEAD:
+        raise _invalid("its answer head is larger than 64 KiB")
     try:
-        headers = Headers(b"".join(lines))
+        headers = Headers(block)
     except Malformed:
         raise _invalid("its answer head is malformed") from None
     return AnswerHead(response.status, headers)

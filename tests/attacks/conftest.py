@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    """The service behind the routes `app`, `bearer`, `shop`, `impatient` and `named`."""
+    """The service behind the routes `app`, `bearer`, `shop`, `impatient`, `sized` and `named`."""
     with Upstream() as upstream:
         yield upstream
 

@@ -22,6 +22,8 @@ OTHER_ONLY = "CANARY-good-other-only-9e7c5a3b1d0f2e4c"
 BAD = "CANARY-bad-1c9e7a5b3d8f6e4c2a0b9d7f"
 
 ORIGIN = "https://good.example"
+# Bytes of a message on the route `sized`, either way.
+LONGEST = 1000
 
 # What no peer may read in a refusal: versions, tracebacks, addresses of the inside.
 TELLTALE = re.compile(
@@ -70,6 +72,17 @@ def configuration(upstream: Upstream, other: Upstream, closed: int) -> dict[str,
                 "timeouts": {"upstream_connect": "1s", "upstream_handshake": "1s"},
             },
             {"name": "closed", "path": "/closed", "upstream": f"ws://127.0.0.1:{closed}"},
+            {
+                "name": "sized",
+                "path": "/sized",
+                "upstream": upstream.url,
+                "limits": {
+                    "message_size": {
+                        "client_to_upstream": LONGEST,
+                        "upstream_to_client": LONGEST,
+                    }
+                },
+            },
             {"name": "named", "path": "/named", "upstream": f"ws://localhost:{upstream.port}"},
         ],
     }

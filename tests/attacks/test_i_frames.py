@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.attacks.scene import good
+from tests.attacks.scene import LONGEST, good
 from tests.harness import frames
 from tests.harness.peer import pour
 from tests.harness.probe import Probe
@@ -32,12 +32,12 @@ Mask = bytes | None
 
 @contextlib.contextmanager
 def session(
-    door: Door, upstream: Upstream, *, deflate: bool = False
+    door: Door, upstream: Upstream, target: str = "/app", *, deflate: bool = False
 ) -> Iterator[tuple[Client, UpstreamConnection]]:
     """Both ends of one open session, in the hands of the test."""
     lines = (DEFLATE,) if deflate else ()
     with upstream.by_hand():
-        client = door.send(good(lines=lines))
+        client = door.send(good(target, lines=lines))
         connection = upstream.connection()
         connection.accept(*lines)
         assert client.read_response().status == 101
@@ -318,6 +318,70 @@ def test_p74_a_declared_gigabyte_is_not_allocated(
         assert connection.read_exactly(len(begun)) == begun
         client.expect_silence(0.3)
     assert watch.growth < 1 * MB
+
+
+def messages_of_the_limit(mask: Mask) -> list[bytes]:
+    """Messages as long as they may be: in one frame, in two with a ping between, after another."""
+
+    def of(opcode: int, size: int, *, fin: bool = True) -> bytes:
+        return frames.frame(opcode, b"m" * size, fin=fin, mask=mask)
+
+    return [
+        of(frames.BINARY, LONGEST),
+        of(frames.TEXT, 400, fin=False) + of(frames.PING, 125) + of(0, LONGEST - 400),
+        of(frames.TEXT, LONGEST) + of(frames.TEXT, 1),
+        of(frames.TEXT, LONGEST, fin=False) + of(0, 0),
+    ]
+
+
+def messages_above_the_limit(mask: Mask) -> dict[str, tuple[bytes, bytes]]:
+    """By name: what passes, and the frame that makes its message too long."""
+
+    def of(opcode: int, size: int, *, fin: bool = True) -> bytes:
+        return frames.frame(opcode, b"m" * size, fin=fin, mask=mask)
+
+    return {
+        "one frame": (b"", of(frames.BINARY, LONGEST + 1)),
+        "one frame behind a message": (of(frames.TEXT, LONGEST), of(frames.TEXT, LONGEST + 1)),
+        "a header that says so": (b"", frames.header(2, LONGEST + 1, mask=mask)),
+        "a header that says 1 TB": (b"", frames.header(2, 1 << 40, mask=mask)),
+        "the last fragment": (of(frames.TEXT, LONGEST, fin=False), of(0, 1)),
+        "a fragment in the middle": (
+            of(frames.TEXT, 600, fin=False) + of(frames.PING, 3) + of(0, 400, fin=False),
+            of(0, 1, fin=False),
+        ),
+        "many small fragments": (
+            of(frames.TEXT, 1, fin=False) + of(0, 1, fin=False) * (LONGEST - 1),
+            of(0, 1, fin=False),
+        ),
+    }
+
+
+@pytest.mark.parametrize("pieces", ["whole", "byte by byte"])
+@pytest.mark.parametrize("sender", ["client", "upstream"])
+def test_p75_a_message_is_as_long_as_it_may_be_and_no_longer(
+    door: Door, upstream: Upstream, sender: str, pieces: str
+) -> None:
+    mask = frames.MASK if sender == "client" else None
+    open_ends: list[Client | UpstreamConnection] = []
+    for case, (right, wrong) in messages_above_the_limit(mask).items():
+        with session(door, upstream, "/sized") as ends:
+            talker, listener = ends if sender == "client" else reversed(ends)
+            before = b"".join(messages_of_the_limit(mask)) + right
+            talker.send(before)
+            assert listener.read_exactly(len(before)) == before, case
+            step = 1 if pieces == "byte by byte" else len(wrong)
+            with contextlib.suppress(ConnectionError):  # it may be cut off before the last byte
+                for at in range(0, len(wrong), step):
+                    talker.send(wrong[at : at + step])
+            try:
+                talker.expect_close(1009, "message_too_big")
+                listener.expect_close(1001, "peer_error")
+            except (AssertionError, OSError) as error:
+                raise AssertionError(f"{case}: {error}") from error
+            open_ends += ends
+    for end in open_ends:
+        end.expect_end(2)
 
 
 def fragments(count: int, payload: bytes) -> bytes:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.harness import frames
-from tests.harness.client import Door
+from tests.harness import frames, programs
+from tests.harness.client import Client, Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
 from tests.harness.process import wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection
+from tests.integration.ways_scene import JWT, ask, jwt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.harness.client import Client
     from tests.harness.heads import Response
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,6 +30,10 @@ TOO_LONG = 100
 ROUTES: dict[str, dict[str, Any]] = {
     "narrow": {"limits": {"connections": 2}},
     "household": {"limits": {"connections_per_address": 2}},
+    "crowd": {
+        "limits": {"connections_per_subject": 2},
+        "carriers": [{"header": "X-Api-Key"}, "ticket"],
+    },
     "hasty": {"limits": {"handshakes_per_second": 0.01}},
     "guarded": {"limits": {"auth_failures_per_minute": 3}},
     "sized": {
@@ -40,6 +44,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "slow": {"limits": {"messages_per_second": 20}},
     "strict": {"limits": {"messages_per_second": 2, "on_exceed": "close"}},
     "thin": {"limits": {"bytes_per_second": "100KiB"}},
+    "bulky": {"limits": {"bytes_per_second": "1KiB", "on_exceed": "close"}},
     "open": {},
 }
 
@@ -77,12 +82,13 @@ class House(NamedTuple):
         assert int(answer.get("Retry-After") or 0) >= 1
         return answer
 
-    def told(self, route: str, limit: str, set_in: str | None = None) -> None:
+    def told(self, route: str, limit: str, set_in: str | None = None) -> dict[str, Any]:
         """The limit is in the log with its place, and counted."""
         event = self.gateway.wait_for_event("limited", route=route, limit=limit)
         assert event["set_in"] == (set_in or f"routes.{route}.limits.{limit}")
         metrics = self.gateway.metrics()
         assert metrics[f'wskeeper_limited_total{{limit="{limit}",route="{route}"}}'] >= 1
+        return event
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +99,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "trusted_proxies": ["127.0.0.0/8"],
             "limits": {"auth_failures_per_minute": None, "connections_per_address": 50},
             "timeouts": {"close": "1s"},
+            "jwt": JWT,
             "keys": [
                 {"name": "good", "secret": KEY},
                 {"name": "small", "secret": SMALL, "limits": {"message_size": 10}},
@@ -126,11 +133,44 @@ def text(payload: bytes = b"hello", **how: Any) -> bytes:
 
 
 def test_full_route_refuses_until_a_place_is_given_back(house: House) -> None:
-    first, _ = house.open("narrow"), house.open("narrow", client="192.0.2.2")
+    clients = [house.open("narrow"), house.open("narrow", client="192.0.2.2")]
     assert house.refused("narrow", "gateway_connections", client="192.0.2.3").status == 503
-    house.told("narrow", "connections")
-    first.reset()
-    assert wait_until(lambda: house.ask("narrow").status == 101)
+    assert house.told("narrow", "connections")["value"] == 2
+    for leave in (Client.close, Client.reset):
+        leave(clients.pop(0))
+        assert wait_until(lambda: _stays(house, clients))  # noqa: B023 - called at once
+        assert house.ask("narrow").code == "gateway_connections"
+
+
+def _stays(house: House, clients: list[Client]) -> bool:
+    """Whether the route lets one more in, who stays."""
+    client = house.door.send(house.asking("narrow"))
+    admitted = client.read_response().status == 101
+    if admitted:
+        clients.append(client)
+    return admitted
+
+
+def test_handshake_under_way_holds_its_place(house: House) -> None:
+    with house.upstream.by_hand():
+        waiting = [house.door.send(house.asking("narrow")) for _ in range(2)]
+        services = [house.upstream.connection() for _ in range(2)]
+        house.refused("narrow", "gateway_connections")
+        for service in services:
+            service.accept()
+        assert [client.read_response().status for client in waiting] == [101, 101]
+
+
+def test_explain_neither_takes_a_place_nor_meets_a_limit(house: House) -> None:
+    for _ in range(2):
+        house.open("narrow")
+    series = 'wskeeper_limited_total{limit="connections",route="narrow"}'
+    before = house.gateway.metrics().get(series)
+    place = ("-c", str(house.gateway.config_path), "--path", "/narrow")
+    with house.upstream.untouched():
+        done = programs.run("explain", *place, "--header", f"X-Api-Key: {KEY}")
+    assert done.returncode == 0, done.stderr
+    assert house.gateway.metrics().get(series) == before
 
 
 def test_address_has_so_many_places_and_its_neighbour_its_own(house: House) -> None:
@@ -141,6 +181,23 @@ def test_address_has_so_many_places_and_its_neighbour_its_own(house: House) -> N
     assert answer.status == 429
     house.told("household", "connections_per_address")
     house.open("household", client="2001:db8:0:1::1")
+
+
+def test_subject_has_so_many_places_whatever_it_came_with(house: House) -> None:
+    first = house.open("crowd", key=jwt(sub="ann"))
+    sold = ask(
+        house.gateway, "/.wskeeper/ticket", {"route": "crowd", "subject": "ann"}, key=KEY
+    ).json
+    house.door.open(upgrade(f"/crowd?wskeeper_ticket={sold['ticket']}"))
+    elsewhere = "192.0.2.40"
+    answer = house.refused("crowd", "subject_connections", key=jwt(sub="ann"), client=elsewhere)
+    assert answer.status == 429
+    house.told("crowd", "connections_per_subject")
+    house.open("crowd", key=jwt(sub="bob"))
+    for _ in range(3):
+        house.open("crowd")  # The key is for nobody in particular.
+    first.close()
+    assert wait_until(lambda: house.ask("crowd", key=jwt(sub="ann")).status == 101)
 
 
 def test_place_of_a_handshake_that_fails_is_given_back(house: House) -> None:
@@ -184,6 +241,9 @@ def test_guesser_is_not_listened_to_and_a_good_key_always_is(house: House) -> No
         assert 1 <= int(answer.get("Retry-After") or 0) <= 60
     house.told("guarded", "auth_failures_per_minute")
     house.open("guarded", client=guesser)
+    house.open("guarded", key=jwt(sub="ann"), client=guesser)
+    house.refused("guarded", "auth_failures", key=WEAK, client=guesser)
+    house.open("guarded", key=WEAK, client="192.0.2.31")
     assert house.ask("guarded", key="guess 4", client="192.0.2.31").code == "key_unknown"
     assert house.ask("open", key="guess 4", client=guesser).code == "key_unknown"
 
@@ -192,12 +252,15 @@ def test_guesser_is_not_listened_to_and_a_good_key_always_is(house: House) -> No
 
 
 def test_message_of_the_limit_passes_and_a_longer_one_does_not(house: House) -> None:
-    client = house.open("sized")
-    client.send(text(bytes(TOO_LONG)))
-    assert client.read_frame().payload == bytes(TOO_LONG)
-    client.send(text(bytes(TOO_LONG + 1)))
+    client, service = house.both_ends("sized")
+    right = text(bytes(TOO_LONG))
+    client.send(right + text(bytes(TOO_LONG + 1)))
+    assert service.read_frame().raw == right
+    service.expect_close(1001, "peer_error")
     client.expect_close(1009, "message_too_big")
-    house.told("sized", "message_size")
+    assert house.told("sized", "message_size")["value"] == TOO_LONG
+    closed = house.gateway.wait_for_event("connection_closed", route="sized", code=1009)
+    assert (closed["initiator"], closed["reason"]) == ("gateway", "message_too_big")
 
 
 def test_fragments_are_one_message_and_the_service_is_not_told_it_was_whole(house: House) -> None:
@@ -211,7 +274,9 @@ def test_fragments_are_one_message_and_the_service_is_not_told_it_was_whole(hous
 
 def test_service_that_says_too_much_is_told_1009(house: House) -> None:
     client, service = house.both_ends("sized")
-    service.send(frames.frame(frames.BINARY, bytes(3 * TOO_LONG + 1)))
+    right = frames.frame(frames.BINARY, bytes(3 * TOO_LONG))
+    service.send(right + frames.frame(frames.BINARY, bytes(3 * TOO_LONG + 1)))
+    assert client.read_frame().raw == right
     service.expect_close(1009, "message_too_big")
     client.expect_close(1001, "peer_error")
 
@@ -253,3 +318,14 @@ def test_bytes_pass_no_faster_than_they_may_and_none_is_lost(house: House) -> No
     assert client.read_frame().payload == said
     assert time.monotonic() - began >= 0.8
     house.told("thin", "bytes_per_second")
+
+
+def test_client_that_sends_too_much_is_closed_behind_its_frame(house: House) -> None:
+    client, service = house.both_ends("bulky")
+    said = text(bytes(3000))  # of 2 KiB that may pass at once
+    client.send(said + text())
+    assert service.read_frame().raw == said
+    service.expect_close(1001, "peer_error")
+    client.expect_close(1008, "message_rate")
+    assert house.told("bulky", "bytes_per_second")["value"] == 1024
+    house.gateway.wait_for_event("connection_closed", route="bulky", reason="message_rate")

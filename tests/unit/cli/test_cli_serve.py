@@ -32,6 +32,7 @@ class Run:
     def __init__(self, place: str = "sqlite:/here.db", *keys: Key) -> None:
         self.configs: list[Config] = []
         self.failure: Exception | None = None
+        self.reread: object = None
         self._gateway: Any = SimpleNamespace(
             keeper=SimpleNamespace(place=place), ring=KeyRing(keys)
         )
@@ -40,6 +41,7 @@ class Run:
         self, config: Config, *, started: Callable[[Any], None], reread: object
     ) -> None:
         self.configs.append(config)
+        self.reread = reread
         if self.failure is not None:
             raise self.failure
         started(self._gateway)
@@ -140,6 +142,7 @@ def test_configuration_is_served(run: Run, wskeeper: Callable[..., Result], tmp_
     assert "keys create --name NAME -c" in result.stdout
     (config,) = run.configs
     assert str(config.listen) == "127.0.0.1:7777"
+    assert callable(run.reread), "a file can be read again"
 
 
 def test_one_service_is_served_without_a_file(run: Run, wskeeper: Callable[..., Result]) -> None:

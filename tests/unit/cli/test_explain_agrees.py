@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.auth.key_verifier import KeyVerifier
@@ -147,6 +147,11 @@ class _Passed:
     lines=st.lists(st.sampled_from(ORDINARY_LINES), max_size=3),
     method=st.sampled_from(METHODS),
 )
+@example("/pages/x", ["Access-Control-Request-Method: PUT", "Origin: https://a.example"], "OPTIONS")
+@example("/pages/x", ["Access-Control-Request-Method: PUT", "Origin: https://b.example"], "OPTIONS")
+@example(f"/pages?k={SECRET}&a=b", ["Transfer-Encoding: chunked"], "POST")
+@example("/pages?wskeeper_ticket=wst_x", [], "GET")
+@example("/said", [], "GET")
 async def test_explain_and_the_front_door_agree_on_ordinary_requests(
     path: str, lines: list[str], method: str
 ) -> None:

@@ -31,9 +31,7 @@ def test_all_sessions_can_be_ended(scene: Scene) -> None:
 
 
 def sweeper_of(scene: Scene) -> Sweeper:
-    return Sweeper(
-        scene.registry, wall=scene.house.wall, noise=bytes, loop=scene.loop
-    )
+    return Sweeper(scene.registry, wall=scene.house.wall, noise=bytes, loop=scene.loop)
 
 
 def sweep(scene: Scene, seconds: int, sweeper: Sweeper) -> None:
