@@ -2,7 +2,7 @@
 # make test   every test (those that need a missing program skip and say so)
 # make bench  what a message, a handshake and a session cost, beside nginx and others (8 minutes)
 # make soak   everything at once for five minutes, then a look for what was lost or left behind
-# make screenshots   the console's pictures in docs/images (two minutes; needs Chromium)
+# make screenshots   the console's pictures in docs/images (two minutes; Linux, needs Chromium)
 # make check  format, lint, types, floors, tests, coverage: what a change must pass
 
 PYTHON ?= python3
@@ -37,7 +37,7 @@ bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks --plot docs/images/benchmark.svg
 
 screenshots: $(VENV)/.ready
-	@$(BIN)/python docs/screenshots.py
+	@$(BIN)/python -m docs.screenshots
 
 soak: $(VENV)/.ready
 	@$(BIN)/python -m soak

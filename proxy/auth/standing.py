@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.keys.principal import PREFLIGHT
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -81,7 +83,7 @@ class Standing:
         if rules is None:
             return ROUTE_REMOVED
         objection = rules.objection(address, origin, same_origin=same_origin)
-        if objection is not None or rules.auth != "required":
+        if objection is not None or rules.auth != "required" or principal is PREFLIGHT:
             return objection
         if principal.key is not None:
             return self._keys.objection(principal, now, route=route, origin=origin, address=address)

@@ -121,8 +121,18 @@ def of_plain(place: Place, reply: Reply) -> Finding:
         return Finding("gateway", "ok", "a wskeeper answers: 426 upgrade_required, as it should")
     if reply.head is None or _redirects(reply):
         return of_refusal("gateway", place, reply)
+    if code is not None and reply.status == 401:
+        text = f"a wskeeper answers: {_said(reply)}, as it should where the route has"
+        return Finding("gateway", "ok", f"{text} `http: passthrough`")
     if code is not None:
         return Finding("gateway", "unsure", f"a wskeeper answers {_said(reply)}")
+    if _is_ours(reply):
+        return Finding(
+            "gateway",
+            "unsure",
+            f"{_who(reply)} answers an ordinary GET {reply.status}, with an X-Request-Id: behind a"
+            " wskeeper whose route has `http: passthrough` and wants no key here, or another hop",
+        )
     return Finding(
         "gateway",
         "unsure",

@@ -19,7 +19,7 @@ from proxy.handshake.forward import offered_subprotocols
 from proxy.handshake.http_request import check_ordinary, is_ordinary, is_preflight
 from proxy.handshake.request import check_handshake, host_of
 from proxy.handshake.target import split_target
-from proxy.keys.principal import NOBODY
+from proxy.keys.principal import NOBODY, PREFLIGHT
 from proxy.limits.limit import Limit
 from proxy.routes import is_same_origin
 
@@ -178,8 +178,9 @@ class Admission:
             NotAtOnce: `identify_slowly` is to be asked.
         """
         route = _route_of(request)
-        if route.auth == "none" or (request.ordinary and is_preflight(request.head)):
-            request.principal = NOBODY
+        preflight = request.ordinary and is_preflight(request.head)
+        if preflight or route.auth == "none":
+            request.principal = PREFLIGHT if preflight else NOBODY
             self._seat(request)
             return
         authenticator = request.rules.authenticator

@@ -8,6 +8,9 @@ looks as if it were.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import CLIENT_GONE, REFUSALS, TOKEN_EXPIRED, UPSTREAM_LOST, Refused
@@ -46,6 +49,9 @@ if TYPE_CHECKING:
 # Outcomes of an ordinary request beside refusals.
 ANSWERED: Final = "answered"
 CLIENT_STALLED: Final = "client_stalled"
+
+# Close with RST (SO_LINGER, on, 0 s): FIN is how some answers end well.
+_RESET: Final = struct.pack("ii", 1, 0)
 
 _LATE: Final = "The service behind this gateway did not take the request's body in time."
 
@@ -92,8 +98,9 @@ class Exchange(asyncio.Protocol):
         self._held_back = self._has_body and expects_continue(request.head)
         # What arrived behind the request.
         self._next = b""
-        # The answer's status, once its head is on its way.
+        # The answer's status, and how its end is told, once its head is on its way.
         self._status: int | None = None
+        self._framing = Framing.NOTHING
         # Set once all of the answer is sent.
         self._answered = False
         # Whether the connection stays for the next request.
@@ -127,7 +134,11 @@ class Exchange(asyncio.Protocol):
     def end(self, ending: Ending) -> None:
         """Ends it at once: with a refusal while there is no answer, else in the middle of it."""
         code = ending.reason
-        self._stop(Refused(code) if code in REFUSALS else code)
+        if code not in REFUSALS:
+            self._stop(code)
+            return
+        authenticator = self._house.admission.rules.authenticator
+        self._stop(authenticator.challenged(Refused(code), self.route, ordinary=True))
 
     def give_up(self) -> None:
         """The gateway goes away."""
@@ -212,7 +223,7 @@ class Exchange(asyncio.Protocol):
             head = request.head
             framing = framing_of(answer, method=head.method, minor=head.minor)
             self._keep = self._keeps(framing)
-            self._status = answer.status
+            self._status, self._framing = answer.status, framing
             self._transport.write(
                 answer_head(answer, reason, framing, request_id=request.id, keep=self._keep)
             )
@@ -268,7 +279,8 @@ class Exchange(asyncio.Protocol):
         else:
             self._note(ANSWERED)
             if self._keep and not self._transport.is_closing():
-                KeptAlive(house, self._transport, self._source).begin(self._next)
+                early, self._next = self._next, b""  # It need not live as long as this.
+                KeptAlive(house, self._transport, self._source).begin(early)
             else:
                 self._linger()
 
@@ -276,7 +288,7 @@ class Exchange(asyncio.Protocol):
         """Says why, if nothing has been said yet; else the connection breaks."""
         if isinstance(why, str) or self._status is not None:
             self._note(why if isinstance(why, str) else why.code)
-            self._transport.abort()
+            self._break()
             return
         request = self._request
         self._house.admission.account.note_refusal(
@@ -286,6 +298,15 @@ class Exchange(asyncio.Protocol):
             with_body = request.head.method != b"HEAD"
             self._transport.write(refusing(why, request_id=request.id, with_body=with_body))
             self._linger()
+
+    def _break(self) -> None:
+        """Ends the connection so that nobody takes the answer for complete."""
+        transport = self._transport
+        if self._framing is Framing.END and not transport.is_closing():
+            with contextlib.suppress(OSError):
+                sock = transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
 
     def _linger(self) -> None:
         """Ends the connection behind the answer."""

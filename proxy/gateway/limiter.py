@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
-from weakref import WeakValueDictionary
 
 from proxy.errors import Refused
 from proxy.gateway.route_limits import (
@@ -52,15 +52,36 @@ class Counters:
     def __init__(self) -> None:
         self.rates: dict[tuple[str, float], HandshakeRate] = {}
         self.failures: dict[tuple[str, float], AuthFailures] = {}
-        # Shared by the sessions of a key, for as long as there are any; by what is counted, too.
-        self.buckets: WeakValueDictionary[tuple[str, str, float], TokenBucket]
-        self.buckets = WeakValueDictionary()
+        # Shared by the sessions of a key; by what is counted, too.
+        self.buckets: OrderedDict[tuple[str, str, float], TokenBucket] = OrderedDict()
 
     def keep(self, kept: Collection[tuple[str, float]]) -> None:
         """Forgets what no limit of the configuration counts any more; keys come back by need."""
         for table in (self.rates, self.failures):
             for name in set(table).difference(kept):
                 del table[name]
+
+    def bucket(
+        self, key_id: str, kind: str, rate: float, now: float, occupancy: Occupancy
+    ) -> TokenBucket:
+        """What the sessions of a key share, whether there are any now or were a moment ago.
+
+        Args:
+            kind: what is counted.
+            rate: tokens a second.
+            now: seconds on the loop's clock.
+            occupancy: says which keys have sessions.
+        """
+        name, buckets = (key_id, kind, rate), self.buckets
+        bucket = buckets.get(name)
+        if bucket is None:
+            # Two go for each that comes, if nobody would notice: the table shrinks.
+            for _ in range(min(2, len(buckets))):
+                oldest, other = buckets.popitem(last=False)
+                if occupancy.of(oldest[0]) or other.level(now) < other.burst:
+                    buckets[oldest] = other
+            bucket = buckets[name] = TokenBucket(rate)
+        return bucket
 
 
 class Limiter:
@@ -223,8 +244,12 @@ class Limiter:
         """What holds for every session of a route."""
         return self._routes[route.name].rules
 
-    def limits_of(self, route: Route, principal: Principal) -> SessionLimits:
-        """What one session may do."""
+    def limits_of(self, route: Route, principal: Principal, now: float) -> SessionLimits:
+        """What one session may do.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
         plan, key = self._routes[route.name], principal.key
         level = None if key is None or key.limits == UNLIMITED_KEY else key_level(key)
         up, down = plan.message_sizes
@@ -237,24 +262,20 @@ class Limiter:
         if key is not None and level is not None:
             up = strictest(up, level.message_limit(CLIENT_TO_UPSTREAM))
             down = strictest(down, level.message_limit(UPSTREAM_TO_CLIENT))
-            rates += self._shared(key, "messages", level.limit("messages_per_second"))
-            rates += self._shared(key, "bytes", level.limit("bytes_per_second"))
+            rates += self._shared(key, "messages", level.limit("messages_per_second"), now)
+            rates += self._shared(key, "bytes", level.limit("bytes_per_second"), now)
             on_exceed = key.limits.on_exceed or on_exceed
         if up is None and down is None and not rates:
             return UNLIMITED
         return SessionLimits((up, down), tuple(rates), on_exceed == "close")
 
     def _shared(
-        self, key: Key, kind: Literal["messages", "bytes"], limit: Limit | None
+        self, key: Key, kind: Literal["messages", "bytes"], limit: Limit | None, now: float
     ) -> list[MeteredRate]:
         """A rate that all sessions of a key share."""
         if limit is None:
             return []
-        name = (key.id, kind, limit.value)
-        buckets = self._counters.buckets
-        bucket = buckets.get(name)
-        if bucket is None:
-            bucket = buckets[name] = TokenBucket(limit.value)
+        bucket = self._counters.bucket(key.id, kind, limit.value, now, self._occupancy)
         return [MeteredRate(kind, limit, bucket)]
 
     # -------------------------------------------------------------------------------------------

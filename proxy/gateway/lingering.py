@@ -7,6 +7,7 @@ client has not read yet. So what still comes is read and dropped until the clien
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class Lingering(asyncio.Protocol):
         transport.resume_reading()
         if scanner is None:
             if transport.can_write_eof():
-                transport.write_eof()
+                # asyncio shuts the socket down at once, and the client may have reset it.
+                with contextlib.suppress(OSError):
+                    transport.write_eof()
             else:
                 transport.close()
         elif scanner.close is not None:  # The client's Close came first: all is said.

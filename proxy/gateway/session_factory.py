@@ -75,7 +75,7 @@ class SessionFactory:
         if request.id in self._registry:  # A trusted proxy used one id for two requests.
             request.id = self._new_id()
         limiter, noise = request.rules.limiter, bytes.fromhex(self._new_id()[:_NOISE])
-        limits = limiter.limits_of(route, principal)
+        limits = limiter.limits_of(route, principal, self._loop.time())
         session = LiveSession(
             id=request.id,
             route=route.name,

@@ -122,9 +122,9 @@ def upstream_head(
             client,
             credential_headers,
             cookie,
-            referer,
             host,
             settings,
+            referer=referer,
             compression=compression,
         ),
         b"Connection: Upgrade",
@@ -156,9 +156,9 @@ def upstream_lines(
         client,
         {*credential_headers, b"expect"},
         cookie,
-        referer,
         host,
         settings,
+        referer=referer,
         compression=True,
     )
     return [*lines, *_told(head.headers, client, ours, settings)]
@@ -169,10 +169,10 @@ def _carried(
     client: Client,
     credential_headers: Collection[bytes],
     cookie: Callable[[bytes], bytes | None] | None,
-    referer: Callable[[bytes], bytes] | None,
     host: bytes | None,
     settings: HeaderSettings | None,
     *,
+    referer: Callable[[bytes], bytes] | None,
     compression: bool,
 ) -> list[bytes]:
     """The client's own header lines that travel on."""

@@ -51,7 +51,7 @@ def load_plugin(name: str) -> Plugin:
     module_name, _, attribute = name.partition(":")
     try:
         found = getattr(import_module(module_name), attribute)
-    except Exception as failure:
+    except (Exception, SystemExit) as failure:  # A gateway that serves outlives `sys.exit` in one.
         raise CannotLoad(f"plugin {name}: {type(failure).__name__}: {failure}") from failure
     call = found if inspect.isfunction(found) else getattr(found, "__call__", None)  # noqa: B004
     if not inspect.iscoroutinefunction(found) and not inspect.iscoroutinefunction(call):

@@ -52,6 +52,8 @@ class Principal(NamedTuple):
 
 
 NOBODY: Final = Principal("none", None, b"", (b"X-Wskeeper-Auth: none",))
+# Who asks for a page whether it may send a key: let in without one, whatever becomes of keys.
+PREFLIGHT: Final = NOBODY._replace()
 
 
 def holder_of(key: Key, digest: bytes) -> Principal:

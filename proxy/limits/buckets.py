@@ -35,7 +35,7 @@ class TokenBucket:
         rate: tokens a second.
     """
 
-    __slots__ = ("__weakref__", "_full_at", "_rate", "burst")
+    __slots__ = ("_full_at", "_rate", "burst")
 
     def __init__(self, rate: float) -> None:
         self._rate = rate

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.relay.frames import OPCODE_BITS, Opcode
 from proxy.relay.scanner import MAX_FRAMES, Cut
 
 if TYPE_CHECKING:
@@ -89,10 +90,11 @@ class Metering:
         self._settle(now)
         frames = min((bucket.whole(now) for bucket in self._messages), default=MAX_FRAMES)
         size = min((bucket.whole(now) for bucket in self._bytes), default=len(data))
-        if not (frames and size):
+        if not size:
             return Cut(b"", later=data)
         piece, rest = data[:size], data[size:]
-        # A frame ends at most one message.
+        # A frame ends at most one message; the scanner lets pass what is none, and what is left
+        # of a frame that was let in.
         self._scanner.max_frames = min(frames, MAX_FRAMES)
         cut = self._feed(piece)
         self._scanner.max_frames = MAX_FRAMES
@@ -105,8 +107,11 @@ class Metering:
             cut.later += rest
         return cut
 
+    def settle(self) -> None:
+        """Takes out of the buckets what has passed; to be called when nothing more will."""
+        self._settle(self._clock())
+
     def _settle(self, now: float) -> None:
-        """Takes out of the buckets what has passed."""
         scanner = self._scanner
         messages, self._passed_messages = (
             scanner.messages - self._passed_messages,
@@ -118,9 +123,18 @@ class Metering:
         for bucket in self._bytes:
             bucket.spend(now, passed)
 
-    def wait(self, now: float) -> float:
+    def wait(self, now: float, later: bytes) -> float:
         """Seconds for which the client is not to be read; 0 when something may pass.
 
-        While it is not 0, what `feed` left for later is what exceeds the limit.
+        While it is not 0, `later` is what exceeds the limit.
+
+        Args:
+            later: what `feed` left, at least one byte.
         """
-        return max(bucket.wait(now) for bucket in (*self._messages, *self._bytes))
+        messages = self._messages if self._is_data(later) else ()
+        return max((bucket.wait(now) for bucket in (*messages, *self._bytes)), default=0.0)
+
+    def _is_data(self, later: bytes) -> bool:
+        """Whether a data frame comes next: the rest of one that was let in waits for nobody."""
+        scanner = self._scanner
+        return not scanner.left and (scanner.held or later)[0] & OPCODE_BITS <= Opcode.BINARY

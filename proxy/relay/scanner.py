@@ -138,7 +138,8 @@ class Scanner:
         # Totals of this session: messages, and bytes that arrived, answers to our pings left out.
         self.messages = 0
         self.bytes = 0
-        # Frames that are looked at in one go.
+        # Frames that are looked at in one go; pings, pongs and Closes may come on top, up to
+        # `MAX_FRAMES` in all.
         self.max_frames = MAX_FRAMES
         # The first Close frame, once it has passed whole.
         self.close: CloseSeen | None = None
@@ -205,7 +206,9 @@ class Scanner:
         while position < size:
             if size - position < 2:
                 return self._hold(data, position)
-            if frames == max_frames:
+            if frames >= max_frames and (
+                frames >= MAX_FRAMES or data[position] & OPCODE_BITS <= _LAST_DATA_OPCODE
+            ):
                 return self._put_off(data, position)
             frames += 1
             first = data[position]

@@ -81,6 +81,11 @@ class Leg(asyncio.Protocol):
             transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
         transport.set_protocol(self)
 
+    def divert(self) -> None:
+        """Leaves what arrives from now on to the session, which is ending."""
+        self.receiver = DivertedLeg(self)
+        self.transport.set_protocol(self.receiver)
+
     def let_go(self) -> None:
         """Forgets the sockets, which are gone.
 

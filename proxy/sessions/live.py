@@ -9,7 +9,7 @@ from proxy.handshake.client import text_of
 from proxy.relay.commands import Close, Command, Deadline, Divert, Finish, Send, Side
 from proxy.relay.liveness import IdleClock, Liveness, lifetime_of
 from proxy.relay.session import Session
-from proxy.sessions.leg import DivertedLeg, Leg
+from proxy.sessions.leg import Leg
 from proxy.sessions.metered_leg import MeteredLeg
 from proxy.sessions.sockets import give_up_after
 
@@ -306,8 +306,7 @@ class LiveSession:
     def _divert(self) -> None:
         for leg in self.legs:
             if not leg.gone and leg.receiver is leg:
-                leg.receiver = DivertedLeg(leg)
-                leg.transport.set_protocol(leg.receiver)
+                leg.divert()
 
     def _arm(self, seconds: float) -> None:
         self._disarm()

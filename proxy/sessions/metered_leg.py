@@ -43,11 +43,21 @@ class MeteredLeg(Leg):
     def feed_by(self, feed: Callable[[bytes], Cut | None]) -> None:
         self._metering.feed_by(feed)
 
+    def divert(self) -> None:
+        super().divert()
+        if self._waits_since is not None:
+            # An answer to a Close is not to wait for a bucket: the session's time is short.
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._metering.settle()  # The key's next session begins with what this one left.
+
     def _rest(self, later: bytes) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        wait = min(self._metering.wait(now), _LONGEST_WAIT)
-        if not wait:
+        wait = min(self._metering.wait(now, later), _LONGEST_WAIT)
+        if not wait or self.receiver is not self:
             super()._rest(later)
             return
         self._note_excess(now)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # Linux alone has it.
 _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
 
+# Milliseconds: what fits into the option, 24 days.
+_LONGEST: Final = 2**31 - 1
+
 
 def give_up_after(transport: asyncio.Transport, seconds: float) -> None:
     """Has the kernel end a connection whose other host acknowledges nothing for so long."""
@@ -20,5 +23,6 @@ def give_up_after(transport: asyncio.Transport, seconds: float) -> None:
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family == socket.AF_UNIX:
         return
+    patience = min(int(seconds * 1000), _LONGEST)
     with contextlib.suppress(OSError):  # It is gone already, as its transport will report.
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(seconds * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, patience)

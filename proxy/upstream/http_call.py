@@ -248,7 +248,8 @@ class _Way(BaseConnector):
         self._dialer = dialer
         self._route = route
         self._member = member
-        self._opened: list[ResponseHandler] = []
+        # aiohttp's readers forget theirs when they close, however long that takes.
+        self._opened: list[asyncio.Transport] = []
 
     async def _create_connection(
         self,
@@ -265,14 +266,15 @@ class _Way(BaseConnector):
             raise
         except OSError as failure:
             raise ClientConnectorError(req.connection_key, failure) from failure
-        self._opened.append(protocol)
+        assert protocol.transport is not None
+        self._opened.append(protocol.transport)
         self._member.reached()
         return protocol
 
     def abort(self) -> None:
         """Drops what is left: closing would wait for a target that reads nothing."""
-        for protocol in self._opened:
-            protocol.abort()
+        for transport in self._opened:
+            transport.abort()
 
 
 class _Reader(ResponseHandler):

@@ -163,6 +163,8 @@ def test_what_the_image_installs_runs_in_a_clean_environment(tmp_path):
         [target / "bin/wskeeper", "version"], capture_output=True, text=True, check=True, cwd="/"
     )
     assert version.stdout.startswith("wskeeper ")
+    traces = "import proxy.tracing.spans"
+    subprocess.run([target / "bin/python", "-c", traces], capture_output=True, check=True, cwd="/")
     for name in ("echo", "chat", "clock"):
         subprocess.run(
             [target / "bin/python", "-m", f"backends.{name}", "--help"],

@@ -106,6 +106,13 @@ def test_everything_arrives_where_nothing_is_in_between(start):
     assert told["key"]["text"] == "a WebSocket opens, with the key in header X-Api-Key"
 
 
+def test_route_that_takes_ordinary_requests_too_is_as_well(start):
+    status, told = doctor(start({"http": "passthrough"}).url + "/app")
+    assert status == 0
+    assert told["gateway"]["verdict"] == told["key"]["verdict"] == "ok"
+    assert "401 key_missing" in told["gateway"]["text"]
+
+
 def test_without_a_key_it_says_that_one_would_open(start):
     status, told = doctor(start().url + "/app", key=None)
     assert status == 0

@@ -138,7 +138,7 @@ def test_full_route_refuses_until_a_place_is_given_back(house: House) -> None:
     assert house.told("narrow", "connections")["value"] == 2
     for leave in (Client.close, Client.reset):
         leave(clients.pop(0))
-        assert wait_until(lambda: _stays(house, clients))  # noqa: B023 - called at once
+        assert wait_until(lambda: _stays(house, clients))
         assert house.ask("narrow").code == "gateway_connections"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -10,11 +11,11 @@ from tests.harness import frames
 from tests.harness.client import Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
-from tests.harness.process import wait_until
+from tests.harness.process import BUSY, wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.harness.client import Client
     from tests.harness.peer import Peer
@@ -26,7 +27,8 @@ PINGS = {"interval": "1s", "timeout": "1s"}
 ROUTES: dict[str, dict[str, Any]] = {
     "watched": {"keepalive": PINGS},
     "strict": {"keepalive": {**PINGS, "strict": True}},
-    "idle": {"timeouts": {"idle": "1s"}, "close_codes": {"idle_timeout": 4001}},
+    "idle": {"timeouts": {"idle": "1s"}},
+    "recoded": {"timeouts": {"idle": "1s"}, "close_codes": {"idle_timeout": 4001}},
     "short": {"max_lifetime": "2s"},
 }
 
@@ -74,95 +76,156 @@ def house(everything: House) -> Iterator[House]:
     everything.upstream.forget()
 
 
+def text(payload: bytes) -> bytes:
+    return frames.masked(frames.TEXT, payload)
+
+
 def pinged(peer: Peer) -> bytes:
     """The payload of the ping that comes next."""
     frame = peer.read_frame()
-    assert frame.opcode == frames.PING, frame
+    assert (frame.opcode, frame.fin, frame.rsv) == (frames.PING, True, 0), frame
     assert len(frame.payload) == 8
+    towards_service = isinstance(peer, UpstreamConnection)
+    assert (frame.mask is not None) is towards_service, "a server's frames are never masked"
     return frame.payload
 
 
+def closed(peer: Peer) -> tuple[int | None, str]:
+    """Code and reason of the Close that comes, behind any number of pings."""
+    frame = peer.read_frame()
+    while frame.opcode == frames.PING:
+        frame = peer.read_frame()
+    assert frame.opcode == frames.CLOSE, frame
+    return frame.close_code, frame.close_reason
+
+
+def travels(raw: Sequence[bytes], sender: Peer, receiver: Peer, *, but: set[bytes]) -> None:
+    """These frames arrive as they are; pings with these payloads may come between."""
+    for one in raw:
+        sender.send(one)
+    arrived: list[bytes] = []
+    while len(arrived) < len(raw):
+        frame = receiver.read_frame()
+        if frame.opcode != frames.PING or frame.payload not in but:
+            arrived.append(frame.raw)
+    assert arrived == list(raw)
+
+
 def test_silent_legs_are_pinged_and_their_answers_go_no_further(house: House) -> None:
+    series = [f'wskeeper_ping_rtt_seconds_count{{leg="{leg}"}}' for leg in ("client", "upstream")]
+    before = house.gateway.metrics()
     client, service = house.open("watched")
-    asked = service.read_frame()
-    assert asked.opcode == frames.PING
-    assert asked.mask is not None, "towards a server every frame is masked"
-    said = pinged(client)
-    assert said != asked.payload
-    client.send(frames.masked(frames.PONG, said))
-    service.send(frames.frame(frames.PONG, asked.payload))
-    client.send(frames.masked(frames.TEXT, b"after"))
-    service.send(frames.frame(frames.TEXT, b"behind"))
+    asked, said = pinged(service), pinged(client)
+    assert asked != said
+    client.send(frames.masked(frames.PONG, said) + text(b"after"))
+    service.send(frames.frame(frames.PONG, asked) + frames.frame(frames.TEXT, b"behind"))
     heard, told = service.read_frame(), client.read_frame()
     assert (heard.opcode, heard.payload) == (frames.TEXT, b"after")
     assert (told.opcode, told.payload) == (frames.TEXT, b"behind")
-    for leg in ("client", "upstream"):
-        series = f'wskeeper_ping_rtt_seconds_count{{leg="{leg}"}}'
-        assert wait_until(lambda series=series: house.gateway.metrics()[series] >= 1)
+
+    def measured() -> bool:
+        now = house.gateway.metrics()
+        return all(now[one] > before.get(one, 0) for one in series)
+
+    assert wait_until(measured)
 
 
-def test_pings_and_pongs_of_the_peers_travel_meanwhile(house: House) -> None:
+def test_pings_and_pongs_of_the_peers_travel_as_they_are(house: House) -> None:
     client, service = house.open("watched")
-    pinged(client)
+    asked, said = pinged(service), pinged(client)
+    for sender, receiver, mask, foreign in (
+        (client, service, frames.MASK, asked),
+        (service, client, None, said),
+    ):
+        raw = [
+            frames.frame(opcode, payload, mask=mask)
+            for opcode, payload in (
+                (frames.PONG, b"12345678"),  # As long as the gateway's, and not asked for.
+                (frames.PONG, foreign),  # What the gateway asked the other leg.
+                (frames.PONG, b""),
+                (frames.PING, b"mine"),
+                (frames.PING, bytes(range(125))),
+            )
+        ]
+        travels(raw, sender, receiver, but={asked, said})
+
+
+def test_no_ping_comes_inside_a_frame(house: House) -> None:
+    client, service = house.open("watched")
+    frame = text(bytes(range(100)))
+    client.send(frame[:50])
+    assert service.read_exactly(50) == frame[:50]
+    pinged(client)  # By now the service would have been, too.
+    service.expect_silence()
+    client.send(frame[50:])
+    assert service.read_exactly(len(frame) - 50) == frame[50:]
     pinged(service)
-    client.send(frames.masked(frames.PONG, b"12345678"))  # as long as one of the gateway's
-    client.send(frames.masked(frames.PING, b"mine"))
-    unasked, ping = service.read_frame(), service.read_frame()
-    assert (unasked.opcode, unasked.payload) == (frames.PONG, b"12345678")
-    assert (ping.opcode, ping.payload) == (frames.PING, b"mine")
-    service.send(frames.frame(frames.PONG, b"mine"))
-    pong = client.read_frame()
-    assert (pong.opcode, pong.payload) == (frames.PONG, b"mine")
 
 
-def test_client_that_answered_once_and_falls_silent_is_gone(house: House) -> None:
+def test_who_owes_the_other_side_a_pong_is_not_pinged(house: House) -> None:
+    """It may answer the latest ping alone (RFC 6455 section 5.5.3)."""
     client, service = house.open("watched")
-    client.send(frames.masked(frames.PONG, pinged(client)))
-    seen = [service.read_frame()]
-    while seen[-1].opcode == frames.PING:
-        service.send(frames.frame(frames.PONG, seen[-1].payload))
-        seen.append(service.read_frame())
-    assert (seen[-1].close_code, seen[-1].close_reason) == (1001, "peer_error")
-    told = client.read_frame()
-    while told.opcode == frames.PING:
-        told = client.read_frame()
-    assert (told.close_code, told.close_reason) == (1008, "client_timeout")
-    house.gateway.wait_for_event("connection_closed", reason="client_timeout", code=1008)
-
-
-def test_service_that_answered_once_and_falls_silent_is_lost(house: House) -> None:
-    client, service = house.open("watched")
-    service.send(frames.frame(frames.PONG, pinged(service)))
-    told = client.read_frame()
-    while told.opcode == frames.PING:
-        client.send(frames.masked(frames.PONG, told.payload))
-        told = client.read_frame()
-    assert (told.close_code, told.close_reason) == (1012, "upstream_timeout")
-    house.gateway.wait_for_event("connection_closed", reason="upstream_timeout", code=1012)
-
-
-def test_peer_that_never_answers_is_asked_again_and_left_alone(house: House) -> None:
-    client, _ = house.open("watched")
-    said = {pinged(client) for _ in range(3)}
-    assert len(said) == 1, "all pings to a leg carry the same eight bytes"
-
-
-def test_strict_ends_even_who_has_never_answered(house: House) -> None:
-    client, _ = house.open("strict")
+    ping = frames.frame(frames.PING, b"are you there?")
+    service.send(ping)
+    assert client.read_exactly(len(ping)) == ping
+    said = pinged(service)  # By now the client would have been, too.
+    client.expect_silence()
+    pong = frames.masked(frames.PONG, b"are you there?")
+    travels([pong], client, service, but={said})
     pinged(client)
-    client.expect_close(1008, "client_timeout")
+
+
+def test_who_answered_once_and_then_falls_silent_is_gone(house: House) -> None:
+    began = time.monotonic()
+    frozen, its_service = house.open("watched")
+    its_client, lost = house.open("watched")
+    frozen.send(frames.masked(frames.PONG, pinged(frozen)))
+    lost.send(frames.frame(frames.PONG, pinged(lost)))
+    # The other ends never answer, and are not to blame.
+    assert closed(frozen) == (1008, "client_timeout")
+    # A second until it is asked, another until it is asked again, and one to answer.
+    assert 2.9 <= time.monotonic() - began < 6 + BUSY
+    assert closed(its_service) == (1001, "peer_error")
+    assert closed(its_client) == (1012, "upstream_timeout")
+    lost.read_to_end(1)
+    its_client.close()
+    for reason, code in (("client_timeout", 1008), ("upstream_timeout", 1012)):
+        event = house.gateway.wait_for_event("connection_closed", reason=reason, code=code)
+        assert event["initiator"] == "gateway"
+
+
+def test_only_strict_gives_up_who_has_never_answered(house: House) -> None:
+    patient, strict = house.open("watched"), house.open("strict")
+    assert closed(strict[0]) == (1008, "client_timeout")
+    assert closed(strict[1]) == (1001, "peer_error")
+    asked = [{pinged(peer), pinged(peer)} for peer in patient]
+    assert [len(payloads) for payloads in asked] == [1, 1], "a leg always hears the same bytes"
+    client, service = patient
+    travels([text(b"still here")], client, service, but=asked[1])
+    travels([frames.frame(frames.TEXT, b"so am I")], service, client, but=asked[0])
 
 
 def test_session_in_which_nothing_is_said_ends(house: House) -> None:
-    client, service = house.open("idle")
-    client.send(frames.masked(frames.PING, b"are you there?"))
-    service.read_frame()
-    client.expect_close(4001, "idle_timeout")
-    service.expect_close(4001, "idle_timeout")
-    house.gateway.wait_for_event("connection_closed", reason="idle_timeout", code=4001)
+    codes = {"idle": 1001, "recoded": 4001}
+    began = time.monotonic()
+    sessions = {route: house.open(route) for route in codes}
+    for client, service in sessions.values():  # What is no message does not count.
+        travels([frames.masked(frames.PING, b"are you there?")], client, service, but=set())
+    for route, ends in sessions.items():
+        for end in ends:
+            end.expect_close(codes[route], "idle_timeout")
+        assert time.monotonic() - began >= 1
+        event = house.gateway.wait_for_event(
+            "connection_closed", route=route, reason="idle_timeout", code=codes[route]
+        )
+        assert event["initiator"] == "gateway"
 
 
 def test_session_ends_when_its_life_is_over(house: House) -> None:
-    client, service = house.open("short")
-    client.expect_close(1001, "max_lifetime")
-    service.expect_close(1001, "max_lifetime")
+    began = time.monotonic()
+    for end in house.open("short"):
+        end.expect_close(1001, "max_lifetime")
+    # Two seconds, give or take a tenth, and up to a second until it is seen.
+    assert 1.8 <= time.monotonic() - began < 3.2 + BUSY
+    event = house.gateway.wait_for_event("connection_closed", route="short", reason="max_lifetime")
+    assert (event["initiator"], event["code"]) == ("gateway", 1001)

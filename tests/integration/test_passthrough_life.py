@@ -179,6 +179,7 @@ def test_request_that_waits_for_its_answer_hears_that_its_key_was_revoked(scene,
     scene.api.act("revoke", key["id"])
     response = client.read_response(within=AT_ONCE + 1)
     assert (response.status, response.code) == (401, "key_revoked")
+    assert 'header="X-Api-Key"' in (response.get("WWW-Authenticate") or "")
 
 
 def test_answer_ends_with_what_vouched_for_its_reader(scene):

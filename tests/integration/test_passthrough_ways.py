@@ -327,7 +327,9 @@ def test_refused_request_never_reaches_the_upstream(door, upstream, request_head
 def test_refusal_says_to_send_the_key_with_every_request(door):
     response = door.ask(plain("/app"))
     assert "with every request" in response.problem["detail"]
-    assert response.all("WWW-Authenticate")
+    [challenge] = response.all("WWW-Authenticate")
+    assert 'cookie="api_key"' in challenge
+    assert "Ticket" not in challenge
 
 
 def test_head_is_refused_without_a_body(door):

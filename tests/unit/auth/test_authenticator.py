@@ -229,6 +229,7 @@ def test_ordinary_request_is_told_to_carry_its_key_each_time() -> None:
     with pytest.raises(Refused) as caught:
         AUTHENTICATOR.authenticate(question(ordinary=True))
     assert "every request" in caught.value.detail
+    assert dict(caught.value.headers) == {"WWW-Authenticate": CHALLENGE}
 
 
 def test_ticket_of_an_ordinary_request_is_left_unused() -> None:
@@ -241,6 +242,6 @@ def test_ticket_of_an_ordinary_request_is_left_unused() -> None:
     with pytest.raises(Refused) as caught:
         by.authenticate(question(query=ticket, ordinary=True))
     assert (caught.value.code, "not used up" in caught.value.detail) == ("ticket_invalid", True)
-    assert caught.value.headers
+    assert dict(caught.value.headers) == {"WWW-Authenticate": 'ApiKey realm="wskeeper"'}
     with pytest.raises(NotAtOnce):
         by.authenticate(question(query=ticket))

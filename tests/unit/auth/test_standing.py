@@ -10,7 +10,7 @@ import pytest
 from proxy.auth.key_verifier import KeyVerifier
 from proxy.auth.standing import Standing
 from proxy.keys.key import Key, Secret
-from proxy.keys.principal import NOBODY, Principal, bearer_of, holder_of, ticket_holder
+from proxy.keys.principal import NOBODY, PREFLIGHT, Principal, bearer_of, holder_of, ticket_holder
 from proxy.keys.ring import KeyRing
 from proxy.routes import RouteTable
 from tests.unit.auth.asked import Trust
@@ -47,6 +47,13 @@ class Scene:
 def test_session_of_a_route_that_is_gone_has_nowhere_to_be() -> None:
     for principal in (HOLDER, NOBODY):
         assert Scene(name="other").says(principal) == "route_removed"
+
+
+def test_preflight_that_is_under_way_needs_no_key_by_any_rules() -> None:
+    assert Scene().says(NOBODY) == "key_missing"
+    assert Scene().says(PREFLIGHT, origin=b"https://a.test") is None
+    pages = Scene(origins=["https://b.test"])
+    assert pages.says(PREFLIGHT, origin=b"https://a.test") == "origin_forbidden"
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,25 @@ def test_what_is_left_is_in_order_and_whole(parts: list[bytes]) -> None:
     else:
         rest = b"&".join(kept)
         assert found == (b"?" + rest if rest else b"")
+
+
+@pytest.mark.parametrize(
+    ("page", "rest"),
+    [
+        (b"https://a.test/app", b"https://a.test/app"),
+        (b"https://a.test/app?api_key=wsk_a", b"https://a.test/app"),
+        (b"https://a.test/app?x=1&api_key=wsk_a&y", b"https://a.test/app?x=1&y"),
+        (b"https://a.test/app?wskeeper_ticket=wst_x&x=?", b"https://a.test/app?x=?"),
+        (b"https://a.test/app?api_key=theirs", b"https://a.test/app?api_key=theirs"),
+        (b"?api%5Fkey=wsk_a", b""),
+    ],
+)
+def test_page_in_the_referer_is_named_without_its_credentials(page: bytes, rest: bytes) -> None:
+    # Of this route, or of another: the page may be anywhere on the gateway.
+    for stripped in (stripping(QUERY, TICKET), Stripping([HEADER, QUERY], ours, pages=[TICKET])):
+        assert stripped.referer is not None
+        assert stripped.referer(page) == rest
+
+
+def test_referer_stays_where_no_route_takes_credentials_from_queries() -> None:
+    assert stripping(HEADER, BEARER, COOKIE, SUBPROTOCOL).referer is None

@@ -51,6 +51,14 @@ def test_each_carrier_stands_for_one_place_in_its_order() -> None:
     )
 
 
+def test_ordinary_request_is_told_of_the_ways_that_it_can_take() -> None:
+    made = ways({"header": "X-Token"}, "subprotocol", "ticket", "bearer", "first_message")
+    assert made.ordinary_challenge == (
+        'ApiKey realm="wskeeper", header="X-Token", Bearer realm="wskeeper"'
+    )
+    assert ways("ticket", "first_message").ordinary_challenge == 'ApiKey realm="wskeeper"'
+
+
 def test_first_message_is_no_place_of_a_request() -> None:
     made = ways("first_message", "bearer")
     assert made.carriers == (BearerCarrier(),)

@@ -123,6 +123,16 @@ def test_a_wskeeper_that_says_something_else_is_still_one() -> None:
     assert_found(told, "unsure", "a wskeeper answers 404 no_route")
 
 
+def test_route_that_takes_ordinary_requests_wants_a_key_of_them_too() -> None:
+    told = of_plain(PLACE, refusal("key_missing", nonce=b""))
+    assert_found(told, "ok", "a wskeeper answers: 401 key_missing", "http: passthrough")
+
+
+def test_service_that_answers_behind_a_wskeeper_is_told_from_none() -> None:
+    passed = answer(200, "Server: node", "X-Request-Id: r1", nonce=b"")
+    assert_found(of_plain(PLACE, passed), "unsure", "node answers", "200", "http: passthrough")
+
+
 def test_somebody_else_is_named() -> None:
     told = of_plain(PLACE, answer(200, "Server: nginx/1.22", nonce=b""))
     assert_found(told, "unsure", "no sign of a wskeeper: nginx/1.22 answers", "200", mend="hop")

@@ -336,7 +336,7 @@ def should_arrive(name: str, named: set[str], *, trusted: bool) -> bool:
     """By the contract's 'Headers to the upstream'."""
     lower, folded = name.lower(), name.lower().replace("_", "-")
     ours = folded in SET_BY_US or folded.startswith("x-wskeeper-")
-    if lower in HOP or ours or folded == "x-api-key":
+    if folded in HOP or ours or folded == "x-api-key" or lower == "content_length":
         return False
     if not trusted and (folded in KEPT_FROM_STRANGERS or folded.startswith("x-forwarded-")):
         return False
@@ -426,6 +426,29 @@ def ordinary(*lines: str, settings: HeaderSettings | None = None) -> list[bytes]
         ours=OURS,
         settings=settings,
     )
+
+
+@pytest.mark.parametrize(
+    "line", ["Content_Length: 50", "transfer_encoding: chunked", "Keep_Alive: 5", "Connection_: x"]
+)
+def test_framing_that_some_servers_read_by_another_name_does_not_travel(line: str) -> None:
+    arrives = line.startswith("Connection_")  # Nobody reads that as another name.
+    assert (line.encode() in ordinary("Content-Length: 5", line)) is arrives
+    assert b"Content-Length: 5" in ordinary("Content-Length: 5", line)
+
+
+def test_address_of_the_page_travels_without_what_is_taken_out() -> None:
+    lines = upstream_lines(
+        request(heads.plain("/app", "Referer: https://a.test/?key", "X-Referer: b")),
+        client=STRANGER,
+        credential_headers=(),
+        ours=OURS,
+        referer=lambda value: value.removesuffix(b"?key"),
+    )
+    assert [line for line in lines if b"eferer" in line] == [
+        b"Referer: https://a.test/",
+        b"X-Referer: b",
+    ]
 
 
 def test_ordinary_request_travels_without_its_framing_and_what_waits_for_it() -> None:

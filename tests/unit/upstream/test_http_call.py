@@ -1,6 +1,7 @@
 """Ordinary requests to the targets of a route: whoever is reached first answers.
 
-The tests lean on aiohttp as it is: they fail loudly when what `_Way` touches has changed.
+The tests lean on aiohttp as it is: they fail loudly when what `_Way` and `_Reader` touch has
+changed.
 """
 
 from __future__ import annotations
@@ -239,6 +240,72 @@ async def test_service_that_gives_no_answer_is_not_asked_twice(answer: bytes, co
                 await scene.ask(b"POST", pieces(b"body"))
         assert (refused.value.code, scene.asked) == (code, [one])
         assert service.count == 1
+
+
+@pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE"])
+async def test_request_that_might_be_sent_again_is_not(method: bytes) -> None:
+    service = Service(b"", leaves=True)
+    async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
+        with pytest.raises(Refused) as refused:
+            await scene.ask(method)
+    assert (refused.value.code, service.count) == ("upstream_unreachable", 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "status", "body"),
+    [
+        (b"HEAD", OK, 200, b""),
+        (b"GET", b"HTTP/1.1 204 None\r\n\r\nbody", 204, b""),
+        (b"GET", b"HTTP/1.1 304 Same\r\nContent-Length: 4\r\n\r\nbody", 304, b""),
+        (b"GET", b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n" + OK + b"and junk", 200, b"body"),
+    ],
+)
+async def test_what_an_answer_should_not_have_does_not_spoil_it(
+    method: bytes, answer: bytes, status: int, body: bytes
+) -> None:
+    service = Service(answer)
+    async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
+        assert (await scene.ask(method))[0] == status
+        assert await scene.read() == body
+
+
+@pytest.mark.parametrize("broken", [b"zz\r\n", b"2\r\nabc\r\n"])
+async def test_answer_whose_chunks_make_no_sense_is_lost(broken: bytes) -> None:
+    head = b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+    service = Service(head)
+    async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
+        await scene.ask()
+        assert await scene.call.read() == b"ok"
+        service.transport.write(broken)
+        with pytest.raises(UpstreamLost):
+            await asyncio.wait_for(scene.read(), 2)
+
+
+@pytest.mark.parametrize("count", [1000, 1001])
+async def test_interim_answers_have_an_end(count: int) -> None:
+    service = Service(b"HTTP/1.1 102 Wait\r\n\r\n" * count + OK)
+    async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
+        if count == 1000:
+            assert await scene.ask() == (200, b"Fine")
+            assert await scene.read() == b"body"
+            return
+        with pytest.raises(Refused) as refused:
+            await scene.ask()
+        assert refused.value.code == "upstream_invalid"
+
+
+@pytest.mark.parametrize(
+    ("lines", "fits"), [(b"X: a\r\n" * 256, True), (b"X: %b\r\n" % (b"a" * 40_000) * 2, False)]
+)
+async def test_answer_head_may_be_as_large_as_that_of_a_handshake(lines: bytes, fits: bool) -> None:  # noqa: FBT001
+    service = Service(b"HTTP/1.1 204 None\r\n" + lines + b"\r\n")
+    async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
+        if fits:
+            assert (await scene.ask())[0] == 204
+            return
+        with pytest.raises(Refused) as refused:
+            await scene.ask()
+        assert refused.value.code == "upstream_invalid"
 
 
 async def test_answer_cut_short_is_lost() -> None:
