@@ -156,6 +156,8 @@ class Refused(Exception):
         self.retry_after = self.row.retry_after if retry_after is None else ceil(retry_after)
         # Whose key was shown, for the log alone; set by whoever knows.
         self.key_id: str | None = None
+        # Whether that key is one that can be guessed; set by whoever knows.
+        self.weak = False
         # The digest of the credential that was shown and is not good; set by whoever knows.
         self.shown: bytes | None = None
 

@@ -78,7 +78,7 @@ async def _take_all(browser: Browser, scene: Scene) -> None:
     for look in ("light", "dark"):
         async with _signed_in(browser, scene, look, DESKTOP) as context:
             session = await _open(context, f"{scene.console}/connections?subject=ada")
-            await session.locator("tbody a[href^='/connections/']").last.click()
+            await session.locator("#connections a.id").last.click()
             await asyncio.sleep(FILLING)
             for name, path in PAGES.items():
                 page = await _open(context, scene.console + path)

@@ -229,11 +229,12 @@ class Scene:
             life = draw.expovariate(1 / 70) if number else 600
             with contextlib.suppress(WebSocketException, OSError):
                 async with await self._dial(crowd, number) as session:
+                    speaking = asyncio.create_task(self._speak(session, crowd, draw), name="speaks")
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(life), asyncio.TaskGroup() as tasks:
-                            tasks.create_task(_hear(session))
-                            if crowd.size:
-                                tasks.create_task(self._speak(session, crowd, draw))
+                        async with asyncio.timeout(life):
+                            async for _ in session:
+                                pass
+                    speaking.cancel()
             await asyncio.sleep(draw.uniform(1, 8))
 
     async def _dial(self, crowd: Crowd, number: int) -> ClientConnection:
@@ -261,10 +262,11 @@ class Scene:
             return str(json.load(answer)["ticket"])
 
     async def _speak(self, session: ClientConnection, crowd: Crowd, draw: Random) -> None:
-        while True:
-            swell = 1.3 + math.sin((time.monotonic() - self._began) / 11 + len(crowd.path))
-            await session.send("x" * draw.randint(20, crowd.size))
-            await asyncio.sleep(crowd.pause * draw.uniform(0.5, 1.5) / swell)
+        with contextlib.suppress(WebSocketException):
+            while crowd.size:
+                swell = 1.3 + math.sin((time.monotonic() - self._began) / 11 + len(crowd.path))
+                await session.send("x" * draw.randint(20, crowd.size))
+                await asyncio.sleep(crowd.pause * draw.uniform(0.5, 1.5) / swell)
 
     async def _refused(self) -> None:
         """Those whose key is missing, wrong, suspended, ended, too much used or for elsewhere."""
@@ -301,9 +303,3 @@ class Scene:
             f"{self.console}/api/v1{path}", json.dumps(body or {}).encode(), headers, method=method
         )
         await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=10).close())
-
-
-async def _hear(session: ClientConnection) -> None:
-    async for _ in session:
-        pass
-    raise TimeoutError  # It was closed: nothing more is said.

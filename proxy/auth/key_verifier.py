@@ -95,7 +95,7 @@ class KeyVerifier:
             address=question.address,
         )
         if objection is not None:
-            raise _refusal(objection, key.id)
+            raise _refusal(objection, key.id, weak=key.weak)
         return self._principal(key, digest)
 
     def check_again(self, principal: Principal, question: Question) -> None:
@@ -141,7 +141,8 @@ class KeyVerifier:
         return known
 
 
-def _refusal(objection: str, key_id: str | None) -> Refused:
+def _refusal(objection: str, key_id: str | None, *, weak: bool = False) -> Refused:
     refused = Refused(objection, _DETAILS[objection])
     refused.key_id = key_id
+    refused.weak = weak
     return refused

@@ -318,6 +318,7 @@ class Admission:
         self.rules = rules
         self._standing = standing
         self.total_connections = total_connections
+        rules.limiter.recount(self.registry)
 
     def check_again(self, request: HandshakeRequest) -> None:
         """Checks that a caller is still admitted, whatever has changed since it was identified.

@@ -13,7 +13,14 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import CLIENT_GONE, REFUSALS, TOKEN_EXPIRED, UPSTREAM_LOST, Refused
+from proxy.errors import (
+    CLIENT_GONE,
+    REFUSALS,
+    ROUTE_REMOVED,
+    TOKEN_EXPIRED,
+    UPSTREAM_LOST,
+    Refused,
+)
 from proxy.gateway.early import MAX_EARLY
 from proxy.gateway.kept import KeptAlive
 from proxy.gateway.lingering import LINGER, Lingering
@@ -49,6 +56,9 @@ if TYPE_CHECKING:
 # Outcomes of an ordinary request beside refusals.
 ANSWERED: Final = "answered"
 CLIENT_STALLED: Final = "client_stalled"
+
+# What a client is told, while there is no answer, of what ends a session by another name.
+_REFUSED_AS: Final = {TOKEN_EXPIRED.reason: "token_invalid", ROUTE_REMOVED.reason: "no_route"}
 
 # Close with RST (SO_LINGER, on, 0 s): FIN is how some answers end well.
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -133,9 +143,9 @@ class Exchange(asyncio.Protocol):
 
     def end(self, ending: Ending) -> None:
         """Ends it at once: with a refusal while there is no answer, else in the middle of it."""
-        code = ending.reason
-        if code not in REFUSALS:
-            self._stop(code)
+        code = _REFUSED_AS.get(ending.reason, ending.reason)
+        if self._status is not None or code not in REFUSALS:
+            self._stop(ending.reason)
             return
         authenticator = self._house.admission.rules.authenticator
         self._stop(authenticator.challenged(Refused(code), self.route, ordinary=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from proxy.config.values import Target
 from proxy.errors import Refused
 from proxy.gateway.route_limits import (
     CLIENT_TO_UPSTREAM,
@@ -21,7 +22,7 @@ from proxy.limits.limit import Limit, strictest
 from proxy.sessions.rules import UNLIMITED, MeteredRate, SessionLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable
+    from collections.abc import Callable, Collection, Hashable, Iterable
     from typing import Literal
 
     from proxy.config.limit_fields import Limits
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.keys.key import Key
     from proxy.keys.principal import Principal
     from proxy.routes import Route, RouteTable
+    from proxy.sessions.live import LiveSession
     from proxy.sessions.occupancy import Occupancy
     from proxy.sessions.rules import SessionRules
 
@@ -182,11 +184,32 @@ class Limiter:
         Raises:
             Refused: `address_connections` or `gateway_connections`.
         """
-        limits = self._routes[route.name]
         self._check_places(route, address)
+        holders = self._holders_of(route.name, address, principal)
+        self._occupancy.take(holders)
+        return holders
+
+    def recount(self, sessions: Iterable[LiveSession]) -> None:
+        """Counts sessions that began under other limits for these, too."""
+        for session in sessions:
+            if session.route in self._routes:  # Else it is about to end.
+                before = session.holders
+                session.holders = (
+                    *self._holders_of(session.route, session.address, session.principal),
+                    # The place at its target is the balancing's, whatever the limits are.
+                    *(holder for holder in before if isinstance(holder, Target)),
+                )
+                self._occupancy.take(session.holders)
+                self._occupancy.release(before)
+
+    def _holders_of(
+        self, route: str, address: Address, principal: Principal
+    ) -> tuple[Hashable, ...]:
+        """Who has a place taken for a session, as far as there are limits to count for."""
+        limits = self._routes[route]
         holders: list[Hashable] = []
         if limits.connections is not None:
-            holders.append(("route", route.name))
+            holders.append(("route", route))
         for scope, _ in limits.per_address:
             holders.append(("address", scope, counted_as(address)))
         subject, key = principal.subject, principal.key
@@ -198,7 +221,6 @@ class Limiter:
                 holders.append(("address", f"key {key.id}", counted_as(address)))
             if key.limits.connections_per_subject is not None and subject is not None:
                 holders.append(("subject", f"key {key.id}", subject))
-        self._occupancy.take(holders)
         return tuple(holders)
 
     # Guessing ----------------------------------------------------------------------------------
@@ -209,12 +231,13 @@ class Limiter:
         Args:
             refused: as found out; `shown` is the digest of the credential, if there was one.
         """
-        if refused.code not in _GUESSES:
+        is_guess = refused.code in _GUESSES
+        if not (is_guess or refused.weak):
             return refused
         client, wait = counted_as(address), self._exhausted(route, address, now)
         if wait is not None:
-            return wait
-        if refused.shown is not None:
+            return wait  # Also where a weak key was right: what else is wrong would tell so.
+        if is_guess and refused.shown is not None:
             for scope, limit in self._routes[route.name].failures:
                 self._failures_of(scope, limit).note(client, refused.shown, now)
         return refused

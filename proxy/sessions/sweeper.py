@@ -75,8 +75,10 @@ class Sweeper:
     def _tick(self) -> None:
         now = self._loop.time()
         self.lag = max(0.0, now - self._due)
-        self.sweep(now)
-        self._schedule()
+        try:
+            self.sweep(now)
+        finally:
+            self._schedule()  # A fault in one sweep is not to be the end of all deadlines.
 
     def sweep(self, now: float) -> None:
         """Looks at every session once.
@@ -99,7 +101,11 @@ class Sweeper:
     def _ending_of(self, session: LiveSession, now: float) -> Ending | None:
         """Why a session is to end now, as far as its legs tell."""
         state = session.state
-        if session.idle is not None and session.idle.look(now, state.scanners):
+        if (
+            session.idle is not None
+            and session.idle.look(now, state.scanners)
+            and not any(leg.later for leg in session.legs)  # What waits is no silence.
+        ):
             return IDLE_TIMEOUT
         write_timeout = session.rules.write_timeout
         for leg, scanner in zip(session.legs, state.scanners, strict=False):  # None once it ended.

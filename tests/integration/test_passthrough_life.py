@@ -182,6 +182,13 @@ def test_request_that_waits_for_its_answer_hears_that_its_key_was_revoked(scene,
     assert 'header="X-Api-Key"' in (response.get("WWW-Authenticate") or "")
 
 
+def test_request_that_waits_for_its_answer_hears_that_nothing_vouches_for_it(scene):
+    client = scene.door.send(plain("/app/poll", "X-Who: brief"))
+    scene.upstream.connection().read_request()
+    response = client.read_response(within=0.3 + AT_ONCE + 1)
+    assert (response.status, response.code) == (401, "token_invalid")
+
+
 def test_answer_ends_with_what_vouched_for_its_reader(scene):
     client, _ = scene.streaming("X-Who: brief")
     client.expect_end(0.3 + AT_ONCE)

@@ -17,7 +17,7 @@ from tests.harness import frames
 from tests.harness.accounts import log_faults
 from tests.harness.client import Door
 from tests.harness.gateway import Gateway
-from tests.harness.heads import DEFAULT_HOST, upgrade
+from tests.harness.heads import DEFAULT_HOST, plain, upgrade
 from tests.harness.operators import AdminApi
 from tests.harness.process import SLOWNESS, open_files, wait_until
 from tests.harness.upstream import Upstream
@@ -189,6 +189,25 @@ def test_route_that_is_added_serves_and_one_that_is_removed_ends(scene: Scene) -
     assert echoes(staying)
     closed = scene.gateway.wait_for_event("connection_closed", reason="route_removed")
     assert (closed["route"], closed["initiator"], closed["code"]) == ("side", "gateway", 1001)
+
+
+def test_requests_that_wait_for_their_answer_hear_of_other_rules(scene: Scene) -> None:
+    pages = {"name": "pages", "path": "/pages", "upstream": scene.upstream.url}
+    scene.reload(("routes.3", {**pages, "http": "passthrough"}))
+    asking = (f"Origin: {PAGE}", "Access-Control-Request-Method: PUT")
+    with scene.upstream.by_hand():
+        preflight = scene.door.send(plain("/pages", *asking, method="OPTIONS"))
+        service = scene.upstream.connection()
+        service.read_request()
+        reader = scene.door.send(plain("/pages", f"X-Api-Key: {KEY}"))
+        scene.upstream.connection().read_request()
+        # A preflight came without a key, and needs none now.
+        assert scene.reload(("routes.3", {**pages, "http": "passthrough"}))["closed"] == 0
+        service.send(b"HTTP/1.1 204 Yes\r\n\r\n")
+        assert preflight.read_head().startswith(b"HTTP/1.1 204 ")
+        assert scene.reload()["closed"] == 1
+        answer = reader.read_response()
+    assert (answer.status, answer.code) == (404, "no_route")
 
 
 def test_another_upstream_gets_the_next_session_and_no_live_one(scene: Scene) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +156,26 @@ def test_key_has_its_own_places_of_each_kind() -> None:
     assert house.met[0] == ("chat", "keys.name of many.limits.connections")
 
 
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"connections": 1}, "gateway_connections"),
+        ({"connections_per_address": 1}, "address_connections"),
+    ],
+)
+def test_last_place_goes_to_who_is_seated_first(limits: dict[str, int], code: str) -> None:
+    house = House(chat=limits)
+    chat, client = house.routes.get("chat"), ip_address(HERE)
+    assert chat is not None
+    for _ in range(2):  # Both are let in as far, while their keys are looked up.
+        house.limiter.check_client(chat, client, house.now)
+    house.limiter.seat(chat, client, NOBODY)
+    with pytest.raises(Refused) as caught:
+        house.limiter.seat(chat, client, NOBODY)
+    assert caught.value.code == code
+    assert len(house.occupancy) == 1
+
+
 def test_what_is_taken_is_what_is_named() -> None:
     house = House(
         top={"connections_per_address": 9, "connections_per_subject": 9}, chat={"connections": 9}
@@ -191,6 +210,15 @@ def test_key_has_a_rate_for_each_address() -> None:
     assert house.refused(who) == "handshake_rate"
     house.enter(who, address=THERE)
     house.enter(holder("two"))
+
+
+def test_rate_of_the_gateway_counts_all_routes_together() -> None:
+    house = House(top={"handshakes_per_second": 1}, chat={"handshakes_per_second": 5})
+    house.enter()
+    house.enter(route="other")
+    assert house.refused(route="other") == "handshake_rate"
+    assert house.refused() == "handshake_rate"
+    assert {set_in for _, set_in in house.met} == {"limits.handshakes_per_second"}
 
 
 def test_new_configuration_counts_on_and_forgets_what_it_does_not_limit() -> None:
@@ -245,6 +273,30 @@ def test_good_key_is_admitted_beside_a_guesser_and_one_that_can_be_guessed_is_no
         house.limiter.check_weak(holder(weak=True), chat, client, house.now)
 
 
+def test_new_configuration_remembers_guesses_where_their_limit_is_the_same() -> None:
+    first = House(chat={"auth_failures_per_minute": 1})
+    first.guess(shown=b"one")
+    second = House(chat={"auth_failures_per_minute": 1}, counters=first.counters)
+    assert second.guess(shown=b"two").code == "auth_failures"
+    third = House(chat={"auth_failures_per_minute": 2}, counters=first.counters)
+    assert third.guess(shown=b"two").code == "key_unknown"
+    assert len(third.counters.failures) == 1
+
+
+def test_guesses_are_counted_over_the_gateway_and_over_the_route() -> None:
+    house = House(top={"auth_failures_per_minute": 3}, chat={"auth_failures_per_minute": 2})
+    for shown in (b"one", b"two", b"three"):
+        house.guess(shown=shown)
+    assert house.met[-1] == ("chat", "routes.chat.limits.auth_failures_per_minute")
+    other, client = house.routes.get("other"), ip_address(HERE)
+    assert other is not None
+    for shown, code in ((b"three", "key_unknown"), (b"four", "auth_failures")):
+        refused = Refused("key_unknown")
+        refused.shown = shown
+        assert house.limiter.refusal(refused, other, client, house.now).code == code
+    assert house.met[-1] == ("other", "limits.auth_failures_per_minute")
+
+
 def test_where_nothing_is_limited_guesses_are_only_refused() -> None:
     house = House()
     for number in range(100):
@@ -257,7 +309,7 @@ def test_where_nothing_is_limited_guesses_are_only_refused() -> None:
 def limits_of(house: House, who: Principal = NOBODY) -> Any:
     chat = house.routes.get("chat")
     assert chat is not None
-    return house.limiter.limits_of(chat, who)
+    return house.limiter.limits_of(chat, who, house.now)
 
 
 def test_session_without_limits_shares_the_rules_of_all() -> None:
@@ -279,6 +331,7 @@ def test_strictest_message_size_holds_in_each_direction() -> None:
 def test_rates_are_the_sessions_own_and_those_of_a_key_are_shared() -> None:
     house = House(top={"messages_per_second": 9}, chat={"messages_per_second": 5})
     who = holder(messages_per_second=7, bytes_per_second=100)
+    house.enter(who)
     one, other = limits_of(house, who).rates, limits_of(house, who).rates
     assert [(rate.kind, rate.limit.value) for rate in one] == [
         ("messages", 5),
@@ -289,9 +342,36 @@ def test_rates_are_the_sessions_own_and_those_of_a_key_are_shared() -> None:
     assert one[1].bucket is other[1].bucket
     assert one[2].bucket is other[2].bucket
     assert len(house.counters.buckets) == 2
-    del one, other
-    gc.collect()
-    assert len(house.counters.buckets) == 0
+
+
+def test_key_that_comes_again_finds_its_rate_as_it_left_it() -> None:
+    house, who = House(), holder(messages_per_second=1)
+    limits_of(house, who).rates[0].bucket.spend(house.now, 50)
+    house.now += 10
+    (rate,) = limits_of(house, who).rates
+    assert rate.bucket.level(house.now) == -38
+    renewed = House(counters=house.counters)
+    assert limits_of(renewed, who).rates[0].bucket is rate.bucket
+    (changed,) = limits_of(renewed, holder(messages_per_second=2)).rates
+    assert changed.bucket.level(house.now) == 4, "another rate is another bucket"
+
+
+def test_rates_of_keys_are_forgotten_when_they_are_full_and_nobody_uses_them() -> None:
+    house = House()
+    here = house.enter(holder("here", messages_per_second=1))
+    limits_of(house, holder("here", messages_per_second=1))
+    for number in range(100):
+        (rate,) = limits_of(house, holder(f"key {number}", messages_per_second=1)).rates
+        rate.bucket.spend(house.now, 2)
+        house.now += 1
+    remembered = {key_id for key_id, _, _ in house.counters.buckets}
+    assert {"here", "key 99", "key 98"} <= remembered
+    assert len(remembered) < 8
+    house.occupancy.release(here)
+    house.now += 10
+    for number in range(10):
+        limits_of(house, holder(f"later {number}", messages_per_second=1))
+    assert "here" not in {key_id for key_id, _, _ in house.counters.buckets}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 
@@ -60,6 +61,18 @@ def test_answered_client_over_tls_is_closed(loop: FakeLoop) -> None:
     scene = Scene(loop, half_close=False)
     assert scene.transport.closed
     assert not scene.transport.finished
+
+
+def test_client_that_reset_the_connection_ends_nothing_else(
+    loop: FakeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_eof(_: FakeTransport) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(FakeTransport, "write_eof", write_eof)
+    scene = Scene(loop)
+    scene.protocol.connection_lost(None)
+    assert scene.gone == 1
 
 
 def test_client_that_does_not_leave_is_dropped(loop: FakeLoop) -> None:

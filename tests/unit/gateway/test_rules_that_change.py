@@ -13,6 +13,7 @@ from proxy.auth.key_verifier import KeyVerifier
 from proxy.auth.question import NotAtOnce
 from proxy.auth.standing import Standing
 from proxy.auth.ways import ways_of
+from proxy.gateway.limiter import Counters, Limiter
 from proxy.keys.principal import bearer_of
 from proxy.routes import RouteTable
 from tests.harness import frames
@@ -54,8 +55,9 @@ class Scene(Gateway):
         *routes: dict[str, Any],
         carriers: Sequence[Any] = ("bearer",),
         distrusted: Sequence[str] = (),
+        limits: dict[str, Any] | None = None,
     ) -> None:
-        made = config(*routes, carriers=list(carriers))
+        made = config(*routes, carriers=list(carriers), limits=limits or {})
         before = self.admission.rules
         table = RouteTable.of(made, before=before.routes)
         self.dialer = FakeDialer()
@@ -67,6 +69,13 @@ class Scene(Gateway):
                 {route.name: ways_of(made.carriers_of(route)) for route in made.routes},
                 KeyVerifier(self.ring, self.trust),
                 tickets=NoTickets(),
+            ),
+            limiter=Limiter(
+                made.limits,
+                table,
+                self.registry.occupancy,
+                self.admission.account.note_limit,
+                Counters(),
             ),
             generation=before.generation + 1,
         )
@@ -123,6 +132,32 @@ def test_nobody_is_no_one_where_a_key_is_needed_now() -> None:
     assert client.answer == (401, "key_missing")
     challenge = client.response.get("WWW-Authenticate") or ""
     assert "Bearer" in challenge
+
+
+@pytest.mark.parametrize(
+    ("limits", "of_route", "code"),
+    [
+        ({}, {"connections": 2}, "gateway_connections"),
+        ({"connections_per_address": 2}, {}, "address_connections"),
+    ],
+)
+def test_sessions_from_before_count_for_a_limit_that_is_new(
+    limits: dict[str, Any], of_route: dict[str, Any], code: str
+) -> None:
+    scene = Scene({**CHAT, "limits": {"connections": 3}})
+    clients = [scene.opens(), scene.opens()]
+    header = [{"header": "X-Api-Key"}]
+    scene.change({**CHAT, "limits": of_route}, carriers=header, limits=limits)
+    assert scene.asks().answer[1] == code
+    scene.ends(clients.pop())
+    scene.opens()
+    assert scene.asks().answer[1] == code
+    scene.change(carriers=header)  # The route is taken away.
+    for session in scene.registry:
+        session.abort()
+        for leg in session.legs:
+            leg.transport.get_protocol().connection_lost(None)
+    assert len(scene.registry.occupancy) == 0
 
 
 class Verdict:

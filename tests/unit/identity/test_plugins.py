@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,9 @@ from proxy.plugin import HandshakeRequest, Principal, Refusal
 from tests.unit.auth.asked import question
 from tests.unit.loop import in_virtual_time
 from tests.unit.sessions.scene import Log
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CREDENTIAL = "CANARY-credential"
 
@@ -88,6 +91,15 @@ def test_plugin_that_cannot_be_used(name: str, cause: str) -> None:
         load_plugin(name)
     assert f"plugin {name}: " in str(caught.value)
     assert cause in str(caught.value)
+
+
+def test_plugin_that_exits_while_it_is_loaded_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugin_that_exits.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CannotLoad, match="SystemExit"):
+        load_plugin("plugin_that_exits:x")
 
 
 # Asking --------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def text(payload: bytes = b"hello") -> bytes:
 def test_what_the_rates_allow_is_passed_on_as_read() -> None:
     metering = metered(messages=10, size=1000)
     assert metering.feed(text() * 5, 0.0) is None
-    assert metering.wait(0.0) == 0
+    assert metering.wait(0.0, text()) == 0
 
 
 def test_messages_above_the_rate_wait_at_a_frame_boundary() -> None:
@@ -59,7 +59,7 @@ def test_messages_above_the_rate_wait_at_a_frame_boundary() -> None:
     cut = metering.feed(text() * 7, 0.0)
     assert cut is not None
     assert (cut.forward, cut.later) == (text() * 4, text() * 3)
-    assert metering.wait(0.0) == pytest.approx(0.5)
+    assert metering.wait(0.0, cut.later) == pytest.approx(0.5)
     again = metering.feed(cut.later, 0.4)
     assert again is not None
     assert (again.forward, again.later) == (b"", cut.later)
@@ -74,7 +74,7 @@ def test_bytes_above_the_rate_wait_wherever_that_is() -> None:
     cut = metering.feed(raw, 0.0)
     assert cut is not None
     assert (cut.forward, cut.later) == (raw[:20], raw[20:])
-    assert metering.wait(0.0) == pytest.approx(0.1)
+    assert metering.wait(0.0, cut.later) == pytest.approx(0.1)
     cut = metering.feed(cut.later, 1.0)
     assert cut is not None
     assert (cut.forward, cut.later) == (raw[20:30], raw[30:])
@@ -103,8 +103,78 @@ def test_pings_and_fragments_are_no_messages_but_take_turns() -> None:
         cut = metering.feed(rest, 0.0)
         rest = b"" if cut is None else cut.later
         turns += 1
-        assert metering.wait(0.0) == 0
-    assert turns == 3
+        assert not rest or metering.wait(0.0, rest) == 0
+    assert turns == 2
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_message_that_was_let_in_passes_whole_when_the_rate_is_used_up(size: int) -> None:
+    metering = metered(messages=1)
+    raw = text(bytes(900))
+    assert metering.feed(text() + raw[:100], 0.0) is None
+    for position in range(100, len(raw), size):
+        piece = raw[position : position + size]
+        assert metering.wait(0.0, piece) == 0
+        assert metering.feed(piece, 0.0) is None
+    cut = metering.feed(text(), 0.0)
+    assert cut is not None
+    assert (cut.forward, cut.later) == (b"", text())
+    assert metering.wait(0.0, cut.later) > 0
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_who_has_used_up_its_rate_may_answer_pings_and_say_goodbye(size: int) -> None:
+    metering = metered(messages=1)
+    assert metering.feed(text() * 2, 0.0) is None
+    raw = b"".join(
+        frame(opcode, payload, masked=True)
+        for opcode, payload in (
+            (frames.PONG, b"here"),
+            (frames.PING, b""),
+            (frames.CLOSE, frames.close_payload(1000, "bye")),
+        )
+    )
+    forwarded = b""
+    for piece in (raw[at : at + size] for at in range(0, len(raw), size)):
+        cut = metering.feed(piece, 0.0)
+        forwarded += piece if cut is None else cut.forward
+        assert cut is None or not cut.later
+    assert forwarded == raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "waits"),
+    [(text(bytes(200)), True), (frame(frames.PONG, b"here", masked=True), False)],
+)
+def test_what_comes_next_is_seen_behind_half_a_header(raw: bytes, *, waits: bool) -> None:
+    metering = metered(messages=1)
+    metering.feed(text() * 2, 0.0)
+    assert metering.feed(raw[:1], 0.0) is not None
+    assert (metering.wait(0.0, raw[1:]) > 0) is waits
+    cut = metering.feed(raw[1:], 0.0)
+    assert cut is not None
+    # The half that was held comes back with the rest.
+    assert (cut.forward, cut.later) == ((b"", raw) if waits else (raw, b""))
+
+
+def test_pings_of_a_flood_take_turns_where_the_rate_is_used_up() -> None:
+    metering = metered(messages=1)
+    ping = frame(frames.PING, masked=True)
+    metering.feed(text() * 2, 0.0)
+    cut = metering.feed(ping * (MAX_FRAMES + 5), 0.0)
+    assert cut is not None
+    assert (cut.forward, cut.later) == (ping * MAX_FRAMES, ping * 5)
+    assert metering.wait(0.0, cut.later) == 0
+
+
+def test_what_passed_last_is_settled_at_the_end() -> None:
+    bucket = TokenBucket(1000)
+    metering = TimedMetering(new_scanner(), messages=(), bytes=(bucket,))
+    for _ in range(5):
+        assert metering.feed(text(), 0.0) is None
+    assert bucket.level(0.0) > 2000 - 5 * len(text())
+    metering.settle()
+    assert bucket.level(0.0) == 2000 - 5 * len(text())
 
 
 def test_sessions_of_a_key_share_its_rate() -> None:
@@ -114,7 +184,7 @@ def test_sessions_of_a_key_share_its_rate() -> None:
     cut = other.feed(text() * 8, 0.0)
     assert cut is not None
     assert cut.forward == text() * 2
-    assert one.wait(0.0) == other.wait(0.0) > 0
+    assert one.wait(0.0, text()) == other.wait(0.0, text()) > 0
 
 
 def test_who_stays_far_below_a_rate_is_settled_with_late_but_in_full() -> None:
@@ -135,7 +205,7 @@ def test_strictest_rate_applies() -> None:
     cut = metering.feed(text() * 8, 0.0)
     assert cut is not None
     assert cut.forward == text() * 2
-    assert metering.wait(0.0) == pytest.approx(1)
+    assert metering.wait(0.0, cut.later) == pytest.approx(1)
 
 
 def test_scanner_is_left_as_it_was() -> None:
@@ -154,7 +224,7 @@ def test_flood_is_looked_at_in_turns_however_much_may_pass(rate: float) -> None:
 
 def test_violation_is_reported_when_its_turn_comes() -> None:
     metering = metered(messages=1)
-    cut = metering.feed(text() * 2 + b"\x83\x80", 0.0)
+    cut = metering.feed(text() * 3 + b"\x83\x80", 0.0)
     assert cut is not None
     assert cut.violation is None
     cut = metering.feed(cut.later, 1.0)
@@ -183,7 +253,7 @@ def test_stream_passes_untouched_no_faster_than_its_rates(
     for chunk in chunked(b"".join(parts), sizes):
         rest = chunk
         while rest:
-            now += metering.wait(now)
+            now += metering.wait(now, rest)
             cut = metering.feed(rest, now)
             forwarded += rest if cut is None else cut.forward
             rest = b"" if cut is None else cut.later

@@ -10,7 +10,18 @@ from proxy.relay.liveness import Keepalive
 from proxy.sessions.rules import SessionRules
 from proxy.sessions.sweeper import Sweeper
 from tests.harness import frames
-from tests.unit.sessions.scene import CLIENT, HELLO, REPLY, RULES, UPSTREAM, Scene, make
+from tests.unit.sessions.scene import (
+    CLIENT,
+    CLIENT_CLOSE,
+    CLOSE_TIMEOUT,
+    HELLO,
+    REPLY,
+    RULES,
+    UPSTREAM,
+    UPSTREAM_CLOSE,
+    Scene,
+    make,
+)
 
 if TYPE_CHECKING:
     from proxy.relay.commands import Side
@@ -21,6 +32,10 @@ MASKED_PING = frames.frame(frames.PING, NOISE, mask=NOISE[:4])
 ANSWERS = {CLIENT: frames.masked(frames.PONG, NOISE), UPSTREAM: frames.frame(frames.PONG, NOISE)}
 SIDES = pytest.mark.parametrize("side", [CLIENT, UPSTREAM])
 QUICK = Keepalive(interval=5, timeout=3, strict=False)
+
+
+def close(code: int, reason: str, *, mask: bytes | None = None) -> bytes:
+    return frames.frame(frames.CLOSE, frames.close_payload(code, reason), mask=mask)
 
 
 class Swept:
@@ -90,6 +105,18 @@ def test_answer_is_kept_back_and_timed(swept: Swept, side: Side) -> None:
 
 
 @SIDES
+def test_answer_in_pieces_between_messages_is_kept_back_alone(swept: Swept, side: Side) -> None:
+    swept.lasts(5)
+    swept.told(side.other)
+    before, behind = (HELLO, HELLO) if side is CLIENT else (REPLY, REPLY)
+    for byte in before + ANSWERS[side] + behind:
+        swept.scene.receives(side, bytes([byte]))
+        swept.scene.loop.advance()
+    assert swept.told(side.other) == before + behind
+    assert sum(swept.answered) == 1
+
+
+@SIDES
 def test_pongs_that_nobody_asked_for_travel(swept: Swept, side: Side) -> None:
     other = frames.masked if side is CLIENT else frames.frame
     pong = other(frames.PONG, b"87654321")
@@ -99,14 +126,14 @@ def test_pongs_that_nobody_asked_for_travel(swept: Swept, side: Side) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "reason", "client", "upstream"),
+    ("side", "reason", "code", "level"),
     [
-        (CLIENT, "client_timeout", 1008, 1001),
-        (UPSTREAM, "upstream_timeout", 1012, None),
+        (CLIENT, "client_timeout", 1008, "info"),
+        (UPSTREAM, "upstream_timeout", 1012, "warning"),
     ],
 )
 def test_leg_that_answered_once_and_falls_silent_is_gone(
-    swept: Swept, side: Side, reason: str, client: int, upstream: int | None
+    swept: Swept, side: Side, reason: str, code: int, level: str
 ) -> None:
     swept.lasts(5)
     swept.scene.receives(side, ANSWERS[side])
@@ -117,9 +144,15 @@ def test_leg_that_answered_once_and_falls_silent_is_gone(
         swept.scene.receives(side.other, other)
         swept.lasts(1)
     assert swept.reason == reason
-    assert client.to_bytes(2, "big") in swept.told(CLIENT)
-    if upstream is None:
+    assert swept.told(CLIENT).endswith(close(code, reason))
+    if side is CLIENT:
+        assert swept.told(UPSTREAM).endswith(close(1001, "peer_error", mask=bytes(4)))
+    else:
         assert swept.scene.upstream.aborted
+    swept.scene.gone()
+    told, line = swept.scene.closed_line
+    assert told == level
+    assert (line["initiator"], line["code"], line["reason"]) == ("gateway", code, reason)
 
 
 def test_leg_that_never_answered_is_asked_for_ever(swept: Swept) -> None:
@@ -141,11 +174,35 @@ def test_nothing_is_put_into_a_frame_that_is_under_way(swept: Swept) -> None:
     assert swept.told(CLIENT) == half
 
 
-def test_nothing_is_sent_behind_a_close_or_an_end(swept: Swept) -> None:
-    swept.scene.fin(CLIENT)
-    swept.lasts(30)
-    assert MASKED_PING not in swept.told(UPSTREAM)
-    assert PING not in swept.told(CLIENT)
+@SIDES
+def test_ping_follows_the_frame_that_was_under_way(swept: Swept, side: Side) -> None:
+    whole = (frames.frame if side is UPSTREAM else frames.masked)(frames.BINARY, bytes(100))
+    swept.scene.receives(side, whole[:50])
+    swept.lasts(20)
+    swept.told(side.other)
+    swept.scene.receives(side, whole[50:])
+    swept.lasts(1)
+    ping = PING if side is UPSTREAM else MASKED_PING
+    assert swept.told(side.other) == whole[50:] + ping
+
+
+@pytest.mark.parametrize("end", ["client's Close", "upstream's Close", "client's FIN"])
+def test_nothing_is_sent_behind_a_close_or_an_end(
+    monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    # Strict: they would be ended, too, if they were asked.
+    swept = Swept(monkeypatch, keepalive=Keepalive(1, 1, strict=True))
+    if end == "client's Close":
+        swept.scene.receives(CLIENT, CLIENT_CLOSE)
+    elif end == "upstream's Close":
+        swept.scene.receives(UPSTREAM, UPSTREAM_CLOSE)
+    else:
+        swept.scene.fin(CLIENT)
+    before = swept.told(CLIENT), swept.told(UPSTREAM)
+    swept.lasts(int(CLOSE_TIMEOUT) - 1)
+    assert not any(transport.is_closing() for transport in swept.scene.transports)
+    assert (swept.told(CLIENT), swept.told(UPSTREAM)) == (b"", b""), before
+    assert swept.scene.session.state.initiator == ("upstream" if "up" in end else "client")
 
 
 def test_leg_that_takes_nothing_is_not_asked(swept: Swept) -> None:
@@ -187,6 +244,8 @@ def test_session_is_idle_when_no_message_passes_whatever_pings_do(
     assert swept.reason == ""
     swept.lasts(1)
     assert swept.reason == "idle_timeout"
+    assert swept.told(CLIENT) == close(1001, "idle_timeout")
+    assert swept.told(UPSTREAM).endswith(close(1001, "idle_timeout", mask=bytes(4)))
 
 
 def test_message_begins_the_idle_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +271,10 @@ def test_codes_of_the_configuration_are_on_the_wire_and_in_the_account(
     swept.lasts(2)
     state = swept.scene.session.state
     assert (state.code, state.reason) == (4001, "max_lifetime")
-    assert (4001).to_bytes(2, "big") in swept.told(CLIENT)
+    assert swept.told(CLIENT) == close(4001, "max_lifetime")
+    assert swept.told(UPSTREAM) == close(4001, "max_lifetime", mask=bytes(4))
+    swept.scene.gone()
+    assert swept.scene.closed_line[1]["code"] == 4001
 
 
 # Rules ---------------------------------------------------------------------------------------

@@ -9,17 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy import errors
 from proxy.limits.buckets import TokenBucket
 from proxy.limits.limit import Limit
 from proxy.relay.liveness import Keepalive
+from proxy.relay.scanner import MAX_FRAMES
+from proxy.sessions.recorder import Recorders
 from proxy.sessions.rules import MeteredRate, SessionLimits
+from proxy.sessions.sweeper import Sweeper
 from tests.harness import frames
-from tests.unit.sessions.scene import CLIENT, UPSTREAM, Scene, make
+from tests.unit.sessions.scene import CLIENT, CLIENT_CLOSE, REPLY, UPSTREAM, Scene, make
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from proxy.relay.scanner import Cut
 
 MESSAGES = Limit("messages_per_second", 2, "limits.messages_per_second")
 BYTES = Limit("bytes_per_second", 100, "routes.chat.limits.bytes_per_second")
@@ -91,15 +93,99 @@ def test_what_waits_is_passed_on_when_the_client_leaves(
 def test_client_that_is_closed_hears_why_between_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make(monkeypatch, limits=limits(BYTES, closes=True))
     message = text(bytes(500))
-    scene.receives(CLIENT, message)
-    assert scene.session.state.reason == "message_rate"
-    assert b"message_rate" in scene.client.written
-    scene.loop.advance(0)
-    assert scene.upstream.written.startswith(message), "the frame under way is whole"
-    assert scene.upstream.written.count(b"peer_error") == 0 or len(scene.upstream.written) > len(
-        message
+    scene.receives(CLIENT, message + text(b"and more"))
+    assert scene.client.written == frames.frame(
+        frames.CLOSE, frames.close_payload(1008, "message_rate")
     )
+    scene.loop.advance(0)
+    told = frames.frame(frames.CLOSE, frames.close_payload(1001, "peer_error"), mask=bytes(4))
+    assert scene.upstream.written == message + told, "the frame under way is whole"
     assert scene.registry.limited == {("chat", "bytes_per_second"): 1}
+    scene.receives(CLIENT, CLIENT_CLOSE)
+    assert scene.client.closed
+    scene.gone()
+    _, line = scene.closed_line
+    assert (line["initiator"], line["code"], line["reason"]) == ("gateway", 1008, "message_rate")
+    assert len(scene.log.events("limited")) == 1
+
+
+def test_client_that_is_closed_between_frames_has_its_last_ones_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES, closes=True))
+    scene.receives(CLIENT, text() * 6)
+    scene.loop.advance(0)
+    told = frames.frame(frames.CLOSE, frames.close_payload(1001, "peer_error"), mask=bytes(4))
+    assert scene.upstream.written == text() * 4 + told
+
+
+@pytest.mark.parametrize("waiting", [text() * 3, text() * 3 + CLIENT_CLOSE])
+def test_answer_of_a_client_that_waits_is_heard_when_the_gateway_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch, waiting: bytes
+) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES._replace(value=0.05)))
+    scene.receives(CLIENT, waiting)
+    assert not scene.client.reading
+    scene.session.end(errors.DRAINING)
+    scene.loop.advance(0)
+    assert scene.client.reading
+    if not waiting.endswith(CLIENT_CLOSE):
+        scene.receives(CLIENT, CLIENT_CLOSE)
+    assert (scene.client.closed, scene.client.aborted) == (True, False)
+    scene.loop.advance(100)  # The bucket is full again, which is of no matter.
+
+
+def test_rest_of_a_read_that_ends_its_session_waits_for_no_bucket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    largest = Limit("message_size", 50, "limits.message_size")
+    scene = make(monkeypatch, limits=limits(BYTES)._replace(message_sizes=(largest, None)))
+    scene.receives(CLIENT, text(bytes(294)))
+    scene.loop.advance(0)
+    assert scene.client.reading
+    assert scene.session.state.reason == "message_too_big"
+    (line,) = scene.log.events("limited")
+    assert (line["limit"], line["set_in"]) == ("message_size", "limits.message_size")
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_what_waits_of_a_tls_client_goes_with_a_reset_and_passes_with_a_good_end(
+    monkeypatch: pytest.MonkeyPatch, *, reset: bool
+) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES), half_close=False)
+    scene.receives(CLIENT, text() * 6)
+    assert scene.client.reading, "it loses what it holds when it is not read"
+    scene.receives(CLIENT, text(b"later"))
+    if reset:
+        scene.lost(CLIENT, ConnectionResetError())
+        assert scene.upstream.written == text() * 4
+        return
+    assert scene.fin(CLIENT) is False
+    scene.lost(CLIENT)
+    assert scene.upstream.written == text() * 6 + text(b"later")
+
+
+def test_turns_are_taken_where_the_rate_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES._replace(value=1e6)))
+    stream = text(b"") * (MAX_FRAMES + 5)
+    scene.receives(CLIENT, stream)
+    assert scene.upstream.written == text(b"") * MAX_FRAMES
+    scene.loop.advance(0)
+    assert scene.upstream.written == stream
+    assert scene.log.events("limited") == []
+
+
+def test_client_that_waits_behind_a_slow_reader_is_read_when_both_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES))
+    scene.receives(CLIENT, text() * 5)
+    scene.upstream.protocol.pause_writing()
+    scene.loop.advance(5)
+    assert scene.upstream.written == text() * 5
+    assert not scene.client.reading
+    scene.upstream.protocol.resume_writing()
+    assert scene.client.reading
 
 
 def test_session_may_end_while_its_client_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,28 +203,57 @@ def test_time_of_waiting_is_no_silence_of_the_client(monkeypatch: pytest.MonkeyP
     scene = make(monkeypatch, limits=limits(MESSAGES), keepalive=keepalive)
     liveness = scene.session.legs[CLIENT].liveness
     assert liveness is not None
-    scene.receives(CLIENT, text() * 6)
-    assert not liveness.look(scene.loop.now, scene.session.state.scanners[CLIENT].bytes)
+    noise = bytes(8)
+    liveness.ping(scene.loop.now, payload=noise, mask=None)
+    scene.receives(CLIENT, text() * 6 + frames.masked(frames.PONG, noise))
+    scene.loop.advance(5)
+    assert scene.upstream.written == text() * 6, "the answer is kept back"
+    assert (liveness.rtt, sum(scene.registry.ping_rtt[CLIENT].counts)) == (None, 0)
+
+
+def test_client_that_waits_for_long_is_not_taken_for_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keepalive = Keepalive(interval=2, timeout=2, strict=True)
+    slow = limits(MESSAGES._replace(value=0.05))
+    scene = make(monkeypatch, limits=slow, keepalive=keepalive)
+    sweeper = Sweeper(
+        scene.registry,
+        wall=scene.house.wall,
+        noise=bytes,
+        loop=scene.loop,  # type: ignore[arg-type]
+    )
+    scene.receives(CLIENT, text() * 2)
+    for _ in range(19):
+        scene.receives(UPSTREAM, REPLY)
+        scene.loop.advance(1)
+        sweeper.sweep(scene.loop.now)
+    assert (scene.session.state.reason, scene.upstream.written) == ("", text())
+    assert scene.client.written == REPLY * 19, "nor is it pinged"
     scene.loop.advance(1)
-    received = scene.session.state.scanners[CLIENT].bytes
-    liveness.look(scene.loop.now, received)
-    assert not liveness.look(scene.loop.now + 4.9, received)
+    for _ in range(5):  # From here on it is read, and silent of its own.
+        scene.receives(UPSTREAM, REPLY)
+        sweeper.sweep(scene.loop.now)
+        scene.loop.advance(1)
+    assert scene.session.state.reason == "client_timeout"
 
 
 def test_somebody_who_watches_sees_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make(monkeypatch, limits=limits(MESSAGES))
-    seen: list[bytes] = []
-    scanner = scene.session.state.scanners[CLIENT]
-
-    def watch(data: bytes) -> Cut | None:
-        seen.append(data)
-        return scanner.feed(data)
-
-    scene.session.legs[CLIENT].feed_by(watch)
-    scene.receives(CLIENT, text() * 6)
+    recorder = Recorders(scene.house.deadlines, scene.loop).look(scene.session)
+    sizes = range(1, 7)
+    stream = b"".join(text(bytes(size)) for size in sizes)
+    scene.receives(CLIENT, stream)
     scene.loop.advance(2)
-    assert b"".join(seen).startswith(text() * 4)
-    assert scene.upstream.written == text() * 6
+    assert scene.upstream.written == stream
+    assert [frame.length for _, frame in recorder.frames()][::-1] == list(sizes)
+    recorder.stop()
+    scene.receives(CLIENT, text() * 6)
+    scene.loop.advance(0.5)
+    assert len(scene.upstream.written) < len(stream + text() * 6), "its rates hold as before"
+    scene.loop.advance(5)
+    assert scene.upstream.written == stream + text() * 6
+    assert len(recorder.frames()) == len(sizes)
 
 
 @settings(max_examples=60)

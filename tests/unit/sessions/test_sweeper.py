@@ -121,3 +121,21 @@ def test_session_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scene.told() == before
     scene.gone()
     assert scene.closed_line[1]["reason"] == "token_expired"
+
+
+def test_fault_in_one_sweep_is_not_the_last_of_them(scene: Scene) -> None:
+    sweeper = sweeper_of(scene)
+    sweeps: list[float] = []
+
+    def sweep(now: float) -> None:
+        sweeps.append(now)
+        if len(sweeps) == 1:
+            raise ValueError("a fault")
+
+    sweeper.sweep = sweep
+    sweeper.start()
+    with pytest.raises(ValueError, match="a fault"):
+        scene.loop.advance(INTERVAL)
+    scene.loop.advance(INTERVAL)
+    assert len(sweeps) == 2
+    sweeper.stop()

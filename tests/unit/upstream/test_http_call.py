@@ -324,3 +324,23 @@ async def test_service_hears_that_nobody_wants_its_answer() -> None:
         await scene.ask()
         await scene.call.close()
         await asyncio.wait_for(lost.wait(), 2)
+
+
+async def test_service_that_takes_nothing_is_not_waited_for() -> None:
+    class Full(Service):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.pause_reading()
+
+    service, size = Full(b""), 16 << 20
+    lost = asyncio.Event()
+    service.connection_lost = lambda _: lost.set()  # type: ignore[method-assign]
+    async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
+        asking = asyncio.create_task(scene.ask(b"POST", pieces(b"x" * size)))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await scene.close()
+        service.transport.resume_reading()
+        await asyncio.wait_for(lost.wait(), 2)
+    assert len(service.heard) < size
