@@ -88,6 +88,8 @@ async def _take_all(browser: Browser, scene: Scene) -> None:
             await page.wait_for_timeout(1000)
             await take(page, darkroom, IMAGES / f"console-key-{look}.png")
             await session.bring_to_front()
+            # Its frames stand at the end of the page.
+            await session.set_viewport_size({"width": DESKTOP[0], "height": 1160})
             await session.wait_for_timeout(2500)
             await take(session, darkroom, IMAGES / f"console-session-{look}.png")
     async with _signed_in(browser, scene, "light", PHONE) as context:

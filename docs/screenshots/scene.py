@@ -111,10 +111,10 @@ def usage(key: Key, now: float, scale: float) -> list[Usage]:
     for hour in range(this_hour - 7 * DAY, this_hour, HOUR):
         light = 1.2 + math.sin((hour % DAY / DAY - 0.3) * 2 * math.pi)
         sessions = int(scale * light * draw.uniform(0.8, 1.2))
-        said = sessions * draw.randint(50, 70)
+        said, size = sessions * draw.randint(50, 70), draw.randint(140, 240)
         rows.append(
             Usage(key.id, hour, sessions, sessions * 900.0, (said, 3 * said),
-                  (said * 240, said * 700), float(hour + HOUR - 1))
+                  (said * size, said * 3 * size), float(hour + HOUR - 1))
         )  # fmt: skip
     return rows
 
@@ -209,6 +209,9 @@ class Scene:
         for key in made:
             if key.name in scales:
                 store.record(usage(key, now, scales[key.name]))
+            elif key.state(now) != "active":
+                then = int(now - 16 * DAY) // HOUR * HOUR
+                store.record([Usage(key.id, then, 9, 900.0, (40, 40), (900, 900), then + 60.0)])
         store.close()
 
     # Who connects ------------------------------------------------------------------------------
@@ -252,7 +255,7 @@ class Scene:
     async def dial(self, path: str, headers: dict[str, str]) -> ClientConnection:
         """A WebSocket to the gateway; raises what the library does where it is refused."""
         url = f"ws://127.0.0.1:{self._public}{path}"
-        return await connect(url, additional_headers=headers, ping_interval=None)
+        return await connect(url, additional_headers=headers, compression=None)
 
     def _buy(self, order: dict[str, str], key: str) -> str:
         headers = {"X-Api-Key": key, "Content-Type": "application/json"}

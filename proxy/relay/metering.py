@@ -88,16 +88,17 @@ class Metering:
     def _feed_measured(self, data: bytes) -> Cut | None:
         now = self._clock()
         self._settle(now)
-        frames = min((bucket.whole(now) for bucket in self._messages), default=MAX_FRAMES)
+        messages = min((bucket.whole(now) for bucket in self._messages), default=MAX_FRAMES)
         size = min((bucket.whole(now) for bucket in self._bytes), default=len(data))
         if not size:
             return Cut(b"", later=data)
         piece, rest = data[:size], data[size:]
-        # A frame ends at most one message; the scanner lets pass what is none, and what is left
-        # of a frame that was let in.
-        self._scanner.max_frames = min(frames, MAX_FRAMES)
+        # A frame ends at most one message. What is none passes, as does what is left of a frame.
+        scanner = self._scanner
+        scanner.max_frames = min(messages, MAX_FRAMES)
+        scanner.max_messages = scanner.messages + messages
         cut = self._feed(piece)
-        self._scanner.max_frames = MAX_FRAMES
+        scanner.max_frames = MAX_FRAMES
         self._settle(now)
         rooms = [bucket.whole(now) // _ROOM * _SMALLEST_FRAME for bucket in self._messages]
         self._room = min(rooms + [bucket.whole(now) // _ROOM for bucket in self._bytes])

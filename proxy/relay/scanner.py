@@ -122,6 +122,7 @@ class Scanner:
         "close",
         "left",
         "max_frames",
+        "max_messages",
         "messages",
     )
 
@@ -138,9 +139,10 @@ class Scanner:
         # Totals of this session: messages, and bytes that arrived, answers to our pings left out.
         self.messages = 0
         self.bytes = 0
-        # Frames that are looked at in one go; pings, pongs and Closes may come on top, up to
-        # `MAX_FRAMES` in all.
+        # Frames that are looked at in one go. Behind fewer than `MAX_FRAMES` the turn ends before
+        # a data frame, once there are `max_messages` in all.
         self.max_frames = MAX_FRAMES
+        self.max_messages = 0
         # The first Close frame, once it has passed whole.
         self.close: CloseSeen | None = None
         self._traffic = traffic
@@ -207,7 +209,11 @@ class Scanner:
             if size - position < 2:
                 return self._hold(data, position)
             if frames >= max_frames and (
-                frames >= MAX_FRAMES or data[position] & OPCODE_BITS <= _LAST_DATA_OPCODE
+                frames >= MAX_FRAMES
+                or (
+                    self.messages >= self.max_messages
+                    and data[position] & OPCODE_BITS <= _LAST_DATA_OPCODE
+                )
             ):
                 return self._put_off(data, position)
             frames += 1

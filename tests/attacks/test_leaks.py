@@ -320,8 +320,8 @@ def configuration(upstream: Upstream, closed: int, stuck: int) -> dict[str, Any]
         "limits": {"auth_failures_per_minute": None},
         "timeouts": {
             "handshake": "2s",
-            "upstream_connect": "1s",
-            "upstream_handshake": "2s",
+            "upstream_connect": "4s",
+            "upstream_handshake": "6s",
             "close": "800ms",
             "write": "2s",
         },

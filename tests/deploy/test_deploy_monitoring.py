@@ -251,7 +251,11 @@ def light_load(url: str, tls: ssl.SSLContext) -> Iterator[None]:
 
     def work() -> None:
         while not over.wait(0.1):
-            with connect(f"{url}/app", additional_headers=headers, ssl=tls) as client:
+            # One that fails on a busy machine is not the end of the load.
+            with (
+                suppress(Exception),
+                connect(f"{url}/app", additional_headers=headers, ssl=tls) as client,
+            ):
                 client.send("hello")
                 client.recv(timeout=5)
             for path, shown in (("/pinged", headers), ("/app", {})):
@@ -307,7 +311,7 @@ def test_no_panel_is_empty_and_no_rule_fails(tmp_path: Path) -> None:
                     del asked[title]
             return not asked
 
-        assert wait_until(all_have_been_answered, 8, step=0.2), asked
+        assert wait_until(all_have_been_answered, 30, step=0.2), asked
         [group] = server.ask("rules")["groups"]
         assert {rule["name"] for rule in group["rules"]} == set(ALERTS)
         assert wait_until(lambda: healthy(server), 5)

@@ -11,7 +11,7 @@ from tests.harness import frames, programs
 from tests.harness.client import Client, Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
-from tests.harness.process import wait_until
+from tests.harness.process import BUSY, wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection
 from tests.integration.ways_scene import JWT, ask, jwt
 
@@ -248,6 +248,20 @@ def test_guesser_is_not_listened_to_and_a_good_key_always_is(house: House) -> No
     assert house.ask("open", key="guess 4", client=guesser).code == "key_unknown"
 
 
+def test_guesses_make_no_series_however_many_they_are(house: House) -> None:
+    def guess(numbers: range) -> set[str]:
+        return {
+            house.ask("guarded", key=f"guess {number}", client=f"198.51.100.{number % 7}").code
+            or ""
+            for number in numbers
+        }
+
+    assert guess(range(40)) == {"key_unknown", "auth_failures"}
+    before = set(house.gateway.metrics())
+    assert guess(range(40, 300)) == {"auth_failures"}
+    assert set(house.gateway.metrics()) == before
+
+
 # Messages ------------------------------------------------------------------------------------
 
 
@@ -308,6 +322,22 @@ def test_client_that_sends_too_fast_is_closed_where_that_is_asked_for(house: Hou
     service.expect_close(1001, "peer_error")
     client.expect_close(1008, "message_rate")
     house.told("strict", "messages_per_second")
+
+
+def test_flood_of_what_is_no_message_passes_when_the_rate_is_used_up(house: House) -> None:
+    client, service = house.both_ends("slow")
+    spent = text() * 40
+    ping = frames.masked(frames.PING, b"")
+    more = frames.masked(frames.CONTINUATION, b"", fin=False)
+    client.send(spent + ping * 20_000)
+    assert service.read_exactly(len(spent)) == spent
+    began = time.monotonic()
+    client.send(text(b"", fin=False) + more * 20_000 + frames.masked(frames.CONTINUATION, b"end"))
+    assert service.read_exactly(20_000 * len(ping)) == ping * 20_000
+    said = service.read_exactly(20_001 * len(more)), service.read_frame()
+    assert said[0] == text(b"", fin=False) + more * 20_000
+    assert (said[1].opcode, said[1].payload, said[1].fin) == (frames.CONTINUATION, b"end", True)
+    assert time.monotonic() - began < 3 + BUSY
 
 
 def test_bytes_pass_no_faster_than_they_may_and_none_is_lost(house: House) -> None:

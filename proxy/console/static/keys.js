@@ -22,13 +22,13 @@ function draw(place, usage) {
       scales: { x: { time: false }, bytes: { range: fromZero }, messages: { range: fromZero } },
       axes: [
         { ...axis, size: 30, incrs: [21600, 43200, 86400], space: 60, grid: { show: false }, values: (plot, hours) => hours.map(shortly) },
-        { ...axis, scale: "bytes", size: 76, values: (plot, values) => values.map(size) },
+        { ...axis, scale: "bytes", size: 76, incrs: Array.from({ length: 50 }, (_, power) => 2 ** power), values: (plot, values) => values.map(size) },
         { ...axis, scale: "messages", side: 1, size: 60, grid: { show: false } },
       ],
       series: [
         { label: "Hour (UTC)", value: (plot, hour) => (hour ? moment(hour) : "–") },
         { label: "Bytes", scale: "bytes", fill: `${ink("--series-1")}59`, ...bar, value: (plot, value) => size(value) },
-        { label: "Messages", scale: "messages", stroke: ink("--series-2"), width: 1.5, points: { show: false } },
+        { label: "Messages", scale: "messages", value: (plot, value) => value ?? "–", stroke: ink("--series-2"), width: 1.5, points: { show: false } },
         { label: "Connections", scale: "messages", show: false, value: (plot, value) => value ?? "–", stroke: ink("--series-3"), width: 1.5, points: { show: false } },
       ],
     },

@@ -97,14 +97,28 @@ def test_held_header_and_what_waits_keep_their_order() -> None:
 
 def test_pings_and_fragments_are_no_messages_but_take_turns() -> None:
     metering = metered(messages=1)
-    raw = frame(frames.PING, masked=True) * 5 + text()
-    rest, turns = raw, 0
-    while rest:
-        cut = metering.feed(rest, 0.0)
-        rest = b"" if cut is None else cut.later
-        turns += 1
-        assert not rest or metering.wait(0.0, rest) == 0
-    assert turns == 2
+    first = frame(frames.TEXT, b"", fin=False, masked=True)
+    more = frame(frames.CONTINUATION, b"", fin=False, masked=True)
+    last = frame(frames.CONTINUATION, b"", masked=True)
+    ping = frame(frames.PING, masked=True)
+    raw = first + (more + ping) * (MAX_FRAMES // 2) + last + text() + ping * 5
+    cut = metering.feed(raw + text(), 0.0)
+    assert cut is not None
+    assert metering.wait(0.0, cut.later) == 0
+    again = metering.feed(cut.later, 0.0)
+    assert again is not None
+    assert cut.forward + again.forward == raw
+    assert again.later == text()
+    assert metering.wait(0.0, again.later) == pytest.approx(1)
+
+
+def test_empty_bucket_is_asked_for_by_a_byte_too() -> None:
+    metering = metered(size=10)
+    metering.feed(text(bytes(14)), 0.0)
+    cut = metering.feed(text(), 0.05)
+    assert cut is not None
+    assert (cut.forward, cut.later) == (b"", text())
+    assert metering.wait(0.05, cut.later) > 0
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

@@ -256,6 +256,53 @@ def test_somebody_who_watches_sees_what_passes(monkeypatch: pytest.MonkeyPatch) 
     assert len(recorder.frames()) == len(sizes)
 
 
+def test_client_that_waits_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = limits(MESSAGES._replace(value=0.05))
+    scene = make(monkeypatch, limits=slow, idle_timeout=5.0)
+    sweeper = Sweeper(
+        scene.registry,
+        wall=scene.house.wall,
+        noise=bytes,
+        loop=scene.loop,  # type: ignore[arg-type]
+    )
+    scene.receives(CLIENT, text() * 2)
+
+    def lasts(seconds: int) -> str:
+        for _ in range(seconds):
+            scene.loop.advance(1)
+            sweeper.sweep(scene.loop.now)
+        return scene.session.state.reason
+
+    assert (lasts(24), scene.upstream.written) == ("", text() * 2)
+    assert lasts(3) == "idle_timeout"
+
+
+def test_client_is_not_closed_for_the_rest_of_a_message_or_for_what_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES, closes=True))
+    stream = text() * 3 + text(bytes(500)) + frames.masked(frames.PONG, b"here") + CLIENT_CLOSE
+    for at in range(0, len(stream), 100):
+        scene.receives(CLIENT, stream[at : at + 100])
+        scene.loop.advance(0)
+    assert scene.upstream.written == stream
+    assert scene.session.state.initiator == "client"
+    assert scene.log.events("limited") == []
+
+
+def test_what_a_session_sent_is_missing_in_the_bucket_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = TokenBucket(100_000)
+    shared = SessionLimits(rates=(MeteredRate("bytes", BYTES, bucket),))
+    scene = make(monkeypatch, limits=shared)
+    for _ in range(10):
+        scene.receives(CLIENT, text(bytes(500)))
+    scene.lost(CLIENT)
+    scene.gone()
+    assert bucket.level(scene.loop.now) == pytest.approx(200_000 - 10 * len(text(bytes(500))))
+
+
 @settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(0, 300), min_size=1, max_size=12),
