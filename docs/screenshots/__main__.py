@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -48,6 +49,9 @@ async def main() -> None:
     program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if program is None:
         sys.exit("no Chromium here; on Debian: apt-get install chromium, or set CHROMIUM")
+    if (here := asyncio.current_task()) is not None:
+        # What was started is ended then, as by Ctrl-C.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)
     with tempfile.TemporaryDirectory() as folder:
         async with Scene(Path(folder)) as scene:
             living = asyncio.create_task(scene.live(), name="clients")

@@ -151,7 +151,8 @@ class Scene:
 
     async def __aexit__(self, *exc_info: object) -> None:
         for program in reversed(self._programs):
-            program.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                program.terminate()
             await program.wait()
 
     async def _start(self, *words: str) -> None:
