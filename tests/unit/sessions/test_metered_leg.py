@@ -18,7 +18,15 @@ from proxy.sessions.recorder import Recorders
 from proxy.sessions.rules import MeteredRate, SessionLimits
 from proxy.sessions.sweeper import Sweeper
 from tests.harness import frames
-from tests.unit.sessions.scene import CLIENT, CLIENT_CLOSE, REPLY, UPSTREAM, Scene, make
+from tests.unit.sessions.scene import (
+    CLIENT,
+    CLIENT_CLOSE,
+    REPLY,
+    UPSTREAM,
+    UPSTREAM_CLOSE,
+    Scene,
+    make,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,15 +143,26 @@ def test_answer_of_a_client_that_waits_is_heard_when_the_gateway_ends_the_sessio
     scene.loop.advance(100)  # The bucket is full again, which is of no matter.
 
 
-def test_rest_of_a_read_that_ends_its_session_waits_for_no_bucket(
+def test_what_stands_behind_the_last_close_exceeds_no_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES))
+    scene.receives(UPSTREAM, UPSTREAM_CLOSE)
+    scene.receives(CLIENT, text() * 4 + CLIENT_CLOSE + text())
+    scene.loop.advance(0)
+    assert scene.client.reading
+    assert scene.upstream.written == text() * 4 + CLIENT_CLOSE
+    assert scene.log.events("limited") == []
+
+
+def test_message_that_is_too_big_is_told_as_the_limit_it_exceeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     largest = Limit("message_size", 50, "limits.message_size")
     scene = make(monkeypatch, limits=limits(BYTES)._replace(message_sizes=(largest, None)))
     scene.receives(CLIENT, text(bytes(294)))
-    scene.loop.advance(0)
-    assert scene.client.reading
     assert scene.session.state.reason == "message_too_big"
+    assert scene.registry.limited == {("chat", "message_size"): 1}
     (line,) = scene.log.events("limited")
     assert (line["limit"], line["set_in"]) == ("message_size", "limits.message_size")
 
