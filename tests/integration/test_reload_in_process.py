@@ -164,12 +164,13 @@ async def test_hundred_reloads_leave_nothing_behind(scene: Scene) -> None:
             await scene.reload()
         await asyncio.sleep(0.05)  # What was cancelled ends.
 
+    outside = counted()  # Tests before this one may have left some in the same process.
     async with scene.serving() as gateway:
         await rounds(14)
         before, files = counted(), open_files()
-        assert {"Rules": 1, "Callers": 1, "Checker": 1}.items() <= before.items()
+        assert {"Rules": 1, "Callers": 1, "Checker": 1}.items() <= (before - outside).items()
         await rounds(100)
-        assert counted() == before
+        assert counted() <= before
         assert open_files() <= files
         assert gateway.measured == ["app"]
 
