@@ -121,6 +121,10 @@ def message_cpu(loop: Loop, gateway: Gateway, size: int, seconds: float) -> floa
     before, began = sum(client.count for client in clients), cpu_seconds(gateway.pids)
     loop.run(seconds)
     after, spent = sum(client.count for client in clients), cpu_seconds(gateway.pids) - began
+    for client in clients:
+        client.running = False
+    if not loop.run(10, lambda: all(client.idle for client in clients)):
+        raise LoadError("an answer is missing 10 s after the last message")
     leave(loop, clients)
     return spent / (after - before) * 1e6
 
