@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmarks import wire
-from benchmarks.echo import BUFFER, Echo
-from benchmarks.keys import PROBE_EVERY, affordable
+from benchmarks.echo import Echo
+from benchmarks.keys import PROBE_EVERY, Closed, affordable
 from benchmarks.load import LoadError, OpenLoop, PingPong, leave, open_sessions
-from benchmarks.loop import Loop, Stream
+from benchmarks.loop import Loop
 from benchmarks.measure import cores
 from benchmarks.processes import Child, Command, cpu_seconds, free_port, resident_bytes
 from benchmarks.proxies import PREFIX, ROOT, python
@@ -143,24 +143,6 @@ def idle(loop: Loop, gateway: Gateway, sessions: int, seconds: float) -> tuple[f
     return memory, share
 
 
-class Drained(Stream):
-    """An idle session that waits for its Close frame, and leaves."""
-
-    __slots__ = ("at",)
-
-    def __init__(self, loop: Loop, sock: socket.socket) -> None:
-        self.at = 0.0
-        super().__init__(loop, sock)
-
-    def ready(self, events: int) -> None:
-        del events
-        received = self.receive_into(BUFFER)
-        if not received or b"draining" not in BUFFER[:received]:
-            raise LoadError("a session ended without its Close frame")
-        self.at = time.perf_counter()
-        self.close()
-
-
 class Probe(OpenLoop):
     """A session that sends a message every 50 ms until it is told to go, too."""
 
@@ -184,7 +166,7 @@ class Probe(OpenLoop):
 
 def drain(loop: Loop, gateway: Gateway, count: int) -> tuple[float, list[int], float]:
     """(seconds until the last Close, Closes in each tenth of the time, p99 of echoes in ms)."""
-    sessions = [Drained(loop, sock) for sock in gateway.open(loop, "sink", count)]
+    sessions = [Closed(loop, sock, b"draining") for sock in gateway.open(loop, "sink", count)]
     latencies: list[float] = []
     probes = [Probe(loop, sock, latencies) for sock in gateway.open(loop, "64", PROBES)]
     began = due = time.perf_counter()

@@ -138,9 +138,10 @@ def handshake_cpu(loop: Loop, gateway: Gateway, seconds: float) -> float:
 class Closed(Stream):
     """An idle session that waits for its Close frame, and leaves."""
 
-    __slots__ = ("at",)
+    __slots__ = ("_reason", "at")
 
-    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, reason: bytes = b"key_revoked") -> None:
+        self._reason = reason
         # When the Close came, on the clock of `time.perf_counter`; 0 until then.
         self.at = 0.0
         super().__init__(loop, sock)
@@ -148,7 +149,7 @@ class Closed(Stream):
     def ready(self, events: int) -> None:
         del events
         received = self.receive_into(BUFFER)
-        if not received or BUFFER[0] != wire.CLOSE or b"key_revoked" not in BUFFER[:received]:
+        if not received or BUFFER[0] != wire.CLOSE or self._reason not in BUFFER[:received]:
             raise LoadError("a session ended without its Close frame")
         self.at = time.perf_counter()
         self.close()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.config.upstream_fields import UpstreamTls
     from proxy.logs import Logger
 
-# Seconds between two looks; the contract's.
+# Seconds between two looks.
 LOOK_EVERY: Final = 60.0
 
 # Of each file what tells that it is another: inode, size, time of change; None where it is gone.

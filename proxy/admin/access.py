@@ -1,4 +1,4 @@
-"""Who may do what on the admin listener (the contract's section 8).
+"""Who may do what on the admin listener (docs/api.md).
 
 With tokens, whoever shows one. Without, whoever reaches it on this machine, pages of other sites
 left out: a browser here would carry their requests (DNS rebinding, cross-site forms).

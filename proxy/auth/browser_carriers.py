@@ -1,6 +1,6 @@
 """Where a page in a browser can put a credential: it sets no header of a WebSocket handshake.
 
-Each carrier finds its credential and takes it out of what goes upstream (the contract's 4.0-4.3).
+Each carrier finds its credential and takes it out of what goes upstream (docs/ways-in.md).
 What cannot be ours is the application's, and keeps every byte. Subprotocols need no taking out
 here: `handshake.forward` keeps every name of ours from every upstream.
 """

@@ -1,4 +1,4 @@
-"""Where a credential travels (the contract's 4.0-4.1): each carrier finds it in its place.
+"""Where a credential travels (docs/ways-in.md): each carrier finds it in its place.
 
 How it is checked is no business of a carrier (see `authenticator`), nor is keeping it from the
 upstream (see `stripping`).

@@ -1,4 +1,4 @@
-"""Tickets: what a key or token buys for a page that must not hold it (the contract's 4.3).
+"""Tickets: what a key or token buys for a page that must not hold it (docs/clients.md).
 
 A ticket can only narrow what its buyer may do. What it stands for is kept beside its digest until
 it is used, once.

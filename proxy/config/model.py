@@ -1,4 +1,4 @@
-"""The configuration as frozen values: the contract's names, one class per section.
+"""The configuration as frozen values: the names of docs/configuration.md, one class per section.
 
 `load.load` makes a whole one. `Config.model_validate` takes plain data as YAML gives it, but does
 not look at the rules that span several fields (`rules.py`).

@@ -1,4 +1,4 @@
-"""What the contract has and this version does not build: using it is a fault that says so."""
+"""What is planned and not built: using it is a fault that says so."""
 
 from __future__ import annotations
 

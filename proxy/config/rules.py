@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 # Paths at which the gateway itself answers, now or in a later version.
 _OWN_PATHS = ("/.wskeeper/ticket", "/.wskeeper/renew")
-# As the contract asks of imported keys.
+# As for keys that are imported.
 SHORT_SECRET = 20
 
 

@@ -1,4 +1,4 @@
-"""Whether a request may open a WebSocket: the contract's steps 2 to 7, in their order."""
+"""Whether a request may open a WebSocket: step 2 to step 7, in their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that was let in to say who it is, before any upstream hears of it (the contract's 4.4).
+"""A client that was let in to say who it is, before any upstream hears of it (docs/ways-in.md).
 
     HEARING    the gateway is the server: it answers pings, and waits for one text message
     VERIFYING  who that is is being looked up

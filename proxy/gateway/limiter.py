@@ -1,4 +1,4 @@
-"""Who takes how much: the contract's section 6, as far as a handshake can meet it."""
+"""Who takes how much: every limit that a handshake can meet (docs/configuration.md)."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ class Limiter:
             Refused: `handshake_rate`, `address_connections` or `gateway_connections`.
         """
         limits = self._routes[route.name]
-        for scope, limit in limits.handshakes:
-            self._check_rate(route, scope, limit, address, now)
+        if limits.handshakes:
+            self._check_rates(route, limits.handshakes, address, now)
         self._check_places(route, address)
 
     def check_caller(
@@ -167,7 +167,7 @@ class Limiter:
         level = key_level(key)
         rate = level.limit("handshakes_per_second")
         if rate is not None:
-            self._check_rate(route, level.scope, rate, address, now)
+            self._check_rates(route, ((level.scope, rate),), address, now)
         cap = level.limit("connections")
         if cap is not None and self._is_full(route, key.id, cap):
             raise Refused("key_connections", _FULL_KEY)
@@ -303,17 +303,27 @@ class Limiter:
 
     # -------------------------------------------------------------------------------------------
 
-    def _check_rate(
-        self, route: Route, scope: str, limit: Limit, address: Address, now: float
+    def _check_rates(
+        self, route: Route, limits: Iterable[tuple[str, Limit]], address: Address, now: float
     ) -> None:
+        """Takes note of a handshake in all rates, or in none where one of them refuses it."""
+        client, rates = counted_as(address), []
+        for scope, limit in limits:
+            rate = self._rate_of(scope, limit)
+            wait = rate.wait(client, now)
+            if wait is not None:
+                self._met(route.name, limit)
+                raise Refused("handshake_rate", _TOO_OFTEN, retry_after=max(wait, 1))
+            rates.append(rate)
+        for rate in rates:
+            rate.take(client, now)
+
+    def _rate_of(self, scope: str, limit: Limit) -> HandshakeRate:
         name = (scope, limit.value)
         rate = self._counters.rates.get(name)
         if rate is None:
             rate = self._counters.rates[name] = HandshakeRate(limit.value)
-        wait = rate.admit(counted_as(address), now)
-        if wait is not None:
-            self._met(route.name, limit)
-            raise Refused("handshake_rate", _TOO_OFTEN, retry_after=max(wait, 1))
+        return rate
 
     def _check_places(self, route: Route, address: Address) -> None:
         limits = self._routes[route.name]

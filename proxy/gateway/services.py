@@ -1,4 +1,4 @@
-"""The gateway's own HTTP services for clients: tickets and renewal (the contract's 4.3 and 4.10).
+"""The gateway's own HTTP services for clients: tickets and renewal (docs/clients.md).
 
 Backends buy here with a key, pages with a token; what is bought or renewed can only narrow.
 """

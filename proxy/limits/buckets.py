@@ -86,22 +86,24 @@ class HandshakeRate:
         """Clients that are remembered."""
         return len(self._full_at)
 
-    def admit(self, client: Hashable, now: float) -> float | None:
-        """Takes note of a handshake; None admits it, else the seconds after which to try again.
+    def wait(self, client: Hashable, now: float) -> float | None:
+        """Seconds until a client may begin another handshake; None when it may.
 
         Args:
             client: as `counted_as` says.
             now: seconds on any steady clock.
         """
-        table = self._full_at
-        full_at = max(table.get(client, now), now) + self._cost
-        wait = full_at - now - self._depth
-        if wait > _ROUNDING:
-            return wait
-        table[client] = full_at
-        table.move_to_end(client)
+        wait = self._with_one_more(client, now) - now - self._depth
+        return wait if wait > _ROUNDING else None
+
+    def take(self, client: Hashable, now: float) -> None:
+        """Takes note of a handshake that may begin."""
+        self._full_at[client] = self._with_one_more(client, now)
+        self._full_at.move_to_end(client)
         self._forget(now)
-        return None
+
+    def _with_one_more(self, client: Hashable, now: float) -> float:
+        return max(self._full_at.get(client, now), now) + self._cost
 
     def _forget(self, now: float) -> None:
         """Drops up to two that are full, so that the table shrinks; one that is not if need be."""

@@ -1,4 +1,4 @@
-"""The metrics by name (the contract's section 7): what docs/operations.md and `/metrics` show."""
+"""The metrics by name: what docs/operations.md and `/metrics` show."""
 
 from __future__ import annotations
 

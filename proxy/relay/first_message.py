@@ -1,4 +1,4 @@
-"""The client's first message, read while no upstream exists (the contract's 4.4).
+"""The client's first message, read while no upstream exists (docs/ways-in.md).
 
 On a route with such a carrier the gateway itself is the server until the message has come: it
 answers pings and Close frames, and holds frames to RFC 6455 section 5. What a frame may look like

@@ -1,4 +1,4 @@
-"""What the first message must be, and where in it the credential stands (the contract's 4.4).
+"""What the first message must be, and where in it the credential stands (docs/ways-in.md).
 
 Whoever sends it has no key yet: reading it takes time and memory in proportion to its size, which
 the reader of its frames bounds, and no stack to speak of.

@@ -1,4 +1,4 @@
-"""Whether anybody is still there, and for how long anybody may be (the contract's section 5).
+"""Whether anybody is still there, and for how long anybody may be (docs/configuration.md).
 
 One sweep looks at every session in turn. What it finds nearly always is that bytes arrived, or
 that silence has not lasted long enough: `Liveness.look` answers with one comparison or two, and

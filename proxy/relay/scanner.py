@@ -217,8 +217,7 @@ class Scanner:
             ):
                 return self._put_off(data, position)
             frames += 1
-            first = data[position]
-            second = data[position + 1]
+            first, second = data[position], data[position + 1]
             opcode = first & OPCODE_BITS
             length = second & LENGTH_BITS
             if (

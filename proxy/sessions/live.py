@@ -109,8 +109,7 @@ class LiveSession:
         self.address = address
         self.holders = holders
         self.upstream = upstream
-        self.user_agent = user_agent
-        self.subprotocol = subprotocol
+        self.user_agent, self.subprotocol = user_agent, subprotocol
         self.rules = rules
         self.limits = limits
         self.state = Session(

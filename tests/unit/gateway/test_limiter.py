@@ -204,6 +204,15 @@ def test_address_begins_twice_the_rate_at_once_and_then_so_many_a_second() -> No
     assert house.met == [("chat", "routes.chat.limits.handshakes_per_second")]
 
 
+def test_handshake_that_one_rate_refuses_uses_up_no_other() -> None:
+    house = House(top={"handshakes_per_second": 1}, chat={"handshakes_per_second": 0.5})
+    house.enter()
+    for _ in range(9):
+        assert house.refused() == "handshake_rate"
+    house.enter(route="other")
+    assert house.refused(route="other") == "handshake_rate"
+
+
 def test_key_has_a_rate_for_each_address() -> None:
     house, who = House(), holder(handshakes_per_second=0.5)
     house.enter(who)
