@@ -17,6 +17,7 @@ from proxy.keys.made import fixed
 from proxy.listeners import affordable
 from proxy.proxied import ProxiedListener
 from proxy.routes import NO_ROUTE, RouteTable
+from proxy.sockets import give_up_after
 from proxy.unguessable import new_ticket
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class Adoption:
             ),
             head_size=config.limits.head_size,
         )
+        hand_down_patience(parts.public, parts.house, self._routes)
         if isinstance(parts.public, ProxiedListener):
             parts.public.trusted = config.trusted_proxies
             parts.public.at_most = parts.admission.total_connections
@@ -227,3 +229,15 @@ def rules_of(
         Limiter(config.limits, routes, registry.occupancy, account.note_limit, counters),
         generation,
     )
+
+
+def hand_down_patience(listener: Listener | None, house: House, routes: RouteTable) -> None:
+    """Has the sockets of clients come with the user timeout that all routes agree on.
+
+    One system call for each handshake is saved by it. Where routes differ, each handshake asks
+    for its own.
+    """
+    timeouts = {route.user_timeout for route in routes}
+    house.user_timeout = timeouts.pop() if len(timeouts) == 1 else None
+    for sock in () if listener is None else listener.sockets:
+        give_up_after(sock, house.user_timeout)

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from proxy.adoption import rules_of
+from proxy.adoption import hand_down_patience, rules_of
 from proxy.auth.standing import Standing
 from proxy.callers import Callers, client_services
 from proxy.deadlines import Deadlines
@@ -167,6 +167,7 @@ class Gateway:
             if listener is not None:
                 await listener.start()
         self.public = await self._listen()
+        hand_down_patience(self.public, self.house, self.admission.rules.routes)
         self.sweeper.start()
         self.log.info(
             "listening", listener="public", address=address_of(self.public, config.listen)

@@ -22,11 +22,12 @@ class Overdue(Protocol):
 class DeadlineQueue:
     """Deadlines that all last `seconds`."""
 
-    __slots__ = ("_due", "_loop", "_timer", "seconds")
+    __slots__ = ("_due", "_loop", "_now", "_timer", "seconds")
 
     def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         self.seconds = seconds
         self._loop = loop
+        self._now = loop.time
         # When each is due; dicts keep their order.
         self._due: dict[Overdue, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -36,7 +37,7 @@ class DeadlineQueue:
 
     def add(self, member: Overdue) -> float:
         """Begins a member's deadline; returns the time on the loop's clock."""
-        now = self._loop.time()
+        now = self._now()
         self._due[member] = now + self.seconds
         if self._timer is None:
             self._timer = self._loop.call_later(self.seconds, self._tick)
@@ -56,7 +57,7 @@ class DeadlineQueue:
         return members
 
     def _tick(self) -> None:
-        now = self._loop.time()
+        now = self._now()
         try:
             while self._due:
                 member, due = next(iter(self._due.items()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import json.encoder
 import logging
 import sys
 import time
@@ -16,11 +17,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     Event = dict[str, Any]
     Later = Callable[[float, Callable[[], None]], object]
-    # Hears of an event: its level, its name, and its fields, which it may keep.
+    # Hears of an event: its level, its name, and its fields, none of them long, which it may keep.
     Hear = Callable[[str, str, Event], None]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -28,7 +29,8 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Seconds that a line may wait for others.
 FLUSH_EVERY: Final = 0.05
 
-# What of a value reaches a line that would be longer than this: clients choose some of them.
+# What of a value reaches a line that would be longer than this, and whoever hears of events:
+# clients choose some of them.
 _MAX_LINE: Final = 2048
 _MAX_VALUE: Final = 512
 
@@ -43,6 +45,12 @@ class Logger(Protocol):
     def flush(self) -> None: ...
 
 
+class Tell(Protocol):
+    """Tells of an event of one level."""
+
+    def __call__(self, event: str, **fields: Any) -> None: ...
+
+
 class Lines:
     """A logger that writes a line for each event of its level or above.
 
@@ -52,6 +60,12 @@ class Lines:
     `later` lines are written together, at most `FLUSH_EVERY` seconds after the first; warnings
     and errors take all that waits with them at once.
     """
+
+    # Made for the level, so that no event asks for it; see `set_level`.
+    debug: Tell
+    info: Tell
+    warning: Tell
+    error: Tell
 
     def __init__(
         self,
@@ -70,41 +84,33 @@ class Lines:
 
     def set_level(self, level: str) -> None:
         """Says anew from which level on events are written."""
-        self._least = least = _LEVELS[level]
+        least = _LEVELS[level]
         for name, rank in _LEVELS.items():
-            if rank < least and (self._heard is None or name == "debug"):
-                setattr(self, name, _nothing)
+            heard = self._heard if name != "debug" else None
+            if rank >= least:
+                tell = self._writing(name, heard)
             else:
-                self.__dict__.pop(name, None)
+                tell = _nothing if heard is None else _unwritten(name, heard)
+            setattr(self, name, tell)
 
-    def debug(self, event: str, **fields: Any) -> None:
-        self._write(self._render("debug", event, fields, fields.pop("failure", None)))
+    def _writing(self, level: str, heard: Hear | None) -> Tell:
+        render, waiting, flush = self._render, self._waiting, self.flush
+        later = None if level in {"warning", "error"} else self._later
 
-    def info(self, event: str, **fields: Any) -> None:
-        self._take("info", event, fields)
+        def tell(event: str, **fields: Any) -> None:
+            # Whoever keeps events keeps no exception: it would keep the frames it went through.
+            failure = fields.pop("failure", None)
+            line = render(level, event, fields, failure)
+            if later is not None and not waiting:
+                later(FLUSH_EVERY, flush)
+            waiting.append(line)
+            if later is None:
+                flush()
+            if heard is not None:
+                # No value is longer than the line that shows it.
+                heard(level, event, fields if len(line) <= _MAX_VALUE else _bounded(fields))
 
-    def warning(self, event: str, **fields: Any) -> None:
-        self._take("warning", event, fields)
-        self.flush()
-
-    def error(self, event: str, **fields: Any) -> None:
-        self._take("error", event, fields)
-        self.flush()
-
-    def _take(self, level: str, event: str, fields: Event) -> None:
-        # Whoever keeps events keeps no exception: it would keep the frames it went through.
-        failure = fields.pop("failure", None)
-        if self._heard is not None:
-            self._heard(level, event, fields)
-        if _LEVELS[level] >= self._least:
-            self._write(self._render(level, event, fields, failure))
-
-    def _write(self, line: str) -> None:
-        self._waiting.append(line)
-        if self._later is None:
-            self.flush()
-        elif len(self._waiting) == 1:
-            self._later(FLUSH_EVERY, self.flush)
+        return tell
 
     def flush(self) -> None:
         """Writes what waits. What cannot be written is dropped: a log never stops the gateway."""
@@ -123,33 +129,78 @@ def _nothing(event: str, **fields: Any) -> None:
     """An event below the level."""
 
 
-_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str, check_circular=False).encode
+def _unwritten(level: str, heard: Hear) -> Tell:
+    """Tells of events below the level to whoever hears of them all the same."""
+
+    def tell(event: str, **fields: Any) -> None:
+        fields.pop("failure", None)
+        heard(level, event, _bounded(fields))
+
+    return tell
 
 
-def _bounded(value: Any) -> Any:
+def _bounded(fields: Event) -> Event:
+    """Fields of which none is long; nearly all are taken as they are."""
+    for value in fields.values():
+        if type(value) is str and len(value) > _MAX_VALUE:
+            break
+    else:
+        return fields
+    return {name: _cut(value) for name, value in fields.items()}
+
+
+def _cut(value: Any) -> Any:
     if type(value) is str and len(value) > _MAX_VALUE:
         return value[:_MAX_VALUE] + "…"
     return value
 
 
-@lru_cache(maxsize=2)
-def _second(moment: int) -> str:
-    """The part of a time stamp that a busy gateway writes thousands of times."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+_quoted: Final = json.encoder.encode_basestring_ascii
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), default=str, check_circular=False)
+
+
+def _made_once(encoder: json.JSONEncoder) -> Callable[[Event, int], Iterable[str]]:
+    """What `encoder.encode` makes anew for each object, which costs as much as a short one."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # Only CPython has it.
+        return lambda value, _: encoder.iterencode(value)
+    made: Callable[[Event, int], Iterable[str]] = make(
+        None,  # Looks for no cycles.
+        encoder.default,
+        _quoted,
+        encoder.indent,
+        encoder.key_separator,
+        encoder.item_separator,
+        encoder.sort_keys,
+        encoder.skipkeys,
+        encoder.allow_nan,
+    )
+    return made
+
+
+_chunks: Final = _made_once(_ENCODER)
+
+
+@lru_cache(maxsize=32)
+def _head(level: str, event: str, second: int) -> str:
+    """The part of a line that a busy gateway writes thousands of times, but for milliseconds."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    named = _quoted(event).replace("%", "%%")
+    return f'{{"ts":"{stamp}.%03dZ","level":"{level}","event":{named}'
 
 
 def _json_line(level: str, event: str, fields: Event, failure: BaseException | None) -> str:
     """The contract's line: ts (RFC 3339 UTC), level, event, then the fields as given."""
-    now = time.time()
-    stamp = f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
-    line = _encode({"ts": stamp, "level": level, "event": event, **fields})
+    second, millisecond = divmod(int(time.time() * 1000), 1000)
+    head = _head(level, event, second) % millisecond
+    line = f"{head},{''.join(_chunks(fields, 0))[1:]}"
+    if failure is None and fields and len(line) <= _MAX_LINE:
+        return line
     if len(line) > _MAX_LINE:
-        bounded = {name: _bounded(value) for name, value in fields.items()}
-        line = _encode({"ts": stamp, "level": level, "event": event, **bounded})
+        fields = _bounded(fields)
     if failure is not None:
-        trace = "".join(traceback.format_exception(failure))
-        line = f'{line[:-1]},"traceback":{_encode(trace)}}}'
-    return line
+        fields = {**fields, "traceback": "".join(traceback.format_exception(failure))}
+    return f"{head},{_ENCODER.encode(fields)[1:]}" if fields else head + "}"
 
 
 def _pretty_line(level: str, event: str, fields: Event, failure: BaseException | None) -> str:
@@ -170,7 +221,7 @@ def _harmless(text: str) -> str:
 
 def _shown(value: Any) -> str:
     """A value on a terminal: quoted where it is not plain, so that it cannot forge or colour."""
-    text = str(_bounded(value))
+    text = str(_cut(value))
     plain = text.isascii() and text.isprintable() and " " not in text and '"' not in text
     return text if plain and text else json.dumps(text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from proxy.errors import Refused
@@ -56,11 +56,24 @@ class Route:
     keepalive: Keepalive | None
     # In seconds; None where sessions may last for ever.
     max_lifetime: float | None
+    # Seconds after which the kernel gives up a host that acknowledges nothing; None for its own.
+    user_timeout: float | None
+    # What the path of everything under it begins with.
+    below: bytes = field(init=False)
+    # Whether it serves every address, and pages of every origin.
+    serves_all: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        below = self.path if self.path.endswith(b"/") else self.path + b"/"
+        object.__setattr__(self, "below", below)
+        serves_all = self.origins is None and self.allow is None and not self.deny
+        object.__setattr__(self, "serves_all", serves_all)
 
     @classmethod
     def of(cls, config: Config, route: RouteConfig) -> Route:
         """Makes the route that a configuration describes."""
         origins, upstream, pings = route.origins, route.upstream, config.keepalive_of(route)
+        timeouts = config.timeouts_of(route)
         return cls(
             name=route.name,
             host=route.host,
@@ -86,16 +99,17 @@ class Route:
             http=route.http,
             close_codes=route.close_codes,
             limits=route.limits,
-            timeouts=config.timeouts_of(route),
+            timeouts=timeouts,
             keepalive=None if pings is None else Keepalive(**dict(pings)),
             max_lifetime=config.max_lifetime_of(route),
+            # It also ends a peer that is alive and reads nothing, so it is never shorter than the
+            # write deadline; where that is off, slow readers may take for ever, and it is off too.
+            user_timeout=(
+                None
+                if pings is None or timeouts.write is None
+                else max(timeouts.write, pings.interval + pings.timeout)
+            ),
         )
-
-    def matches(self, path: bytes) -> bool:
-        """Whether a raw path is this route's: its own, or anything below it."""
-        if path == self.path:
-            return True
-        return path.startswith(self.path if self.path.endswith(b"/") else self.path + b"/")
 
     @property
     def target(self) -> Target:
@@ -125,6 +139,8 @@ class Route:
         Raises:
             Refused: `address_forbidden` or `origin_forbidden`.
         """
+        if self.serves_all:
+            return
         if not self._serves(client.address):
             raise Refused("address_forbidden", "This route does not serve your address.")
         if self.origins is None:
@@ -219,8 +235,10 @@ class RouteTable:
             host: lower case, without port.
             path: raw, as it stands in the request line.
         """
+        # Its own path is under a route, too; a route's path has no slash at its end.
+        under = path + b"/"
         for route in self._ordered:
-            if route.matches(path) and _serves(route.host, host):
+            if under.startswith(route.below) and (route.host is None or _serves(route.host, host)):
                 return route
         return None
 
@@ -243,9 +261,7 @@ def _precedence(route: Route) -> tuple[int, int, int]:
     return rank, -len(route.host or ""), -len(route.path)
 
 
-def _serves(pattern: str | None, host: str) -> bool:
-    if pattern is None:
-        return True
+def _serves(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
         return host.endswith(pattern[1:])
     return host == pattern

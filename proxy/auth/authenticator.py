@@ -75,7 +75,13 @@ class Authenticator:
         tickets: Tickets,
         plugins: Plugins | None = None,
     ) -> None:
-        self._ways = ways
+        # Its revision grows when what was admitted may have to be judged anew.
+        self.ring = keys.ring
+        # What the first message must be, by route, where requests may come without a credential.
+        self.first_messages = {
+            route: way.first_message for route, way in ways.items() if way.first_message is not None
+        }
+        self._carriers = {route: way.carriers for route, way in ways.items()}
         self._keys = keys
         self._tokens = tokens
         self._tickets = tickets
@@ -91,11 +97,6 @@ class Authenticator:
             route: Stripping(way.carriers, self.is_ours, pages=carriers)
             for route, way in ways.items()
         }
-
-    @property
-    def revision(self) -> int:
-        """Grows when what was admitted may have to be judged anew."""
-        return self._keys.revision
 
     def is_ours(self, value: bytes) -> bool:
         """Whether a value can be a credential of ours, and not the application's."""
@@ -113,10 +114,8 @@ class Authenticator:
         Raises:
             Refused: `key_ambiguous`.
         """
-        way = self._ways.get(question.route)
-        if way is None or way.first_message is None:
-            return None
-        return way.first_message if self._found(question) is None else None
+        rule = self.first_messages.get(question.route)
+        return rule if rule is not None and self._found(question) is None else None
 
     # Verdicts ----------------------------------------------------------------------------------
 
@@ -127,10 +126,12 @@ class Authenticator:
             Refused: with any code of steps 5 and 6 that needs no counting.
             NotAtOnce: `authenticate_slowly` is to be asked.
         """
+        found = None
         try:
-            return self.verify(self._found(question), question)
+            found = self._found(question)
+            return self._verify(found, question)
         except Refused as refused:
-            raise self._told(refused, question) from None
+            raise self._told(_showing(refused, found), question) from None
 
     async def authenticate_slowly(self, question: Question) -> Principal:
         """Checks what `authenticate` cannot check at once.
@@ -160,8 +161,8 @@ class Authenticator:
             if self._plugins is None:
                 raise _missing(question)
             raise NotAtOnce
-        credential = found.credential
-        if found.kind == "ticket":
+        credential, kind = found
+        if kind == "ticket":
             if question.ordinary:
                 raise Refused("ticket_invalid", _TICKET_UNUSED)
             raise NotAtOnce
@@ -222,9 +223,8 @@ class Authenticator:
 
     def _found(self, question: Question) -> Found | None:
         """The one credential of a request; None when it carries none."""
-        way = self._ways.get(question.route)
         credential = None
-        for carrier in () if way is None else way.carriers:
+        for carrier in self._carriers.get(question.route, ()):
             found = carrier.claim(question.presented, self.is_ours)
             if found is None:
                 continue

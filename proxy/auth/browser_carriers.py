@@ -173,6 +173,8 @@ def must_offer_ours(headers: Headers) -> bool:
     upstream selects none, there is nothing to answer such a handshake with.
     """
     offered = headers.tokens(_OFFER)
+    if not offered:
+        return False
     return OUR_SUBPROTOCOL not in offered and any(map(_holds_a_secret, offered))
 
 

@@ -6,7 +6,7 @@ upstream (see `stripping`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.auth.presented import Found
@@ -42,11 +42,11 @@ class HeaderCarrier:
     """A header of its own, such as X-Api-Key: whatever stands in it is a credential."""
 
     name: bytes
+    # The name in lower case.
+    header: bytes = field(init=False, repr=False, compare=False)
 
-    @property
-    def header(self) -> bytes:
-        """The name in lower case."""
-        return self.name.lower()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", self.name.lower())
 
     @property
     def challenge(self) -> str:
@@ -54,10 +54,11 @@ class HeaderCarrier:
 
     def claim(self, presented: Presented, is_ours: IsOurs) -> Found | None:
         del is_ours
-        values = presented.headers.all(self.name.lower())
-        if len(values) > 1:
+        headers = presented.headers
+        value = headers.one(self.header)
+        if value is None and len(headers.all(self.header)) > 1:
             raise Refused("key_ambiguous", AMBIGUOUS)
-        return Found(values[0], "key") if values and values[0] else None
+        return Found(value, "key") if value else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,22 +54,18 @@ class KeyVerifier:
     """
 
     def __init__(self, keys: KeyRing, trust: Trust) -> None:
-        self._keys = keys
+        # Its revision grows when what was admitted may have to be judged anew.
+        self.ring = keys
         self._trust = trust
         self._principals: dict[bytes, Principal] = {}
 
-    @property
-    def revision(self) -> int:
-        """Grows when what was admitted may have to be judged anew."""
-        return self._keys.revision
-
     def is_ours(self, value: bytes) -> bool:
         """Whether a value can be a key: ours by its form, or one that is known."""
-        return value.startswith(_OURS) or self._keys.find(digest_of(value)) is not None
+        return value.startswith(_OURS) or self.ring.find(digest_of(value)) is not None
 
     def knows(self, credential: bytes) -> bool:
         """Whether a key has, or had, that secret."""
-        return self._keys.find(digest_of(credential)) is not None
+        return self.ring.find(digest_of(credential)) is not None
 
     def verify(self, credential: bytes, question: Question) -> Principal:
         """Checks a key, and that it opens the route to this caller.
@@ -79,13 +75,12 @@ class KeyVerifier:
                 `route_forbidden`, `origin_forbidden`, `address_forbidden` or `store_unavailable`.
         """
         digest = digest_of(credential)
-        key = self._keys.find(digest)
-        trust = self._trust
+        key = self.ring.find(digest)
         if key is None:
-            if not trust.up:
+            if not self._trust.up:
                 raise Refused("store_unavailable", _AWAY)
             raise Refused("key_unknown", "The key you sent is not known here.")
-        if not trust.fresh and not self._keys.is_fixed(key.id):
+        if not self._trust.fresh and not self.ring.is_fixed(key.id):
             raise Refused("store_unavailable", _AWAY)
         objection = key.objection(
             digest,
@@ -96,7 +91,8 @@ class KeyVerifier:
         )
         if objection is not None:
             raise _refusal(objection, key.id, weak=key.weak)
-        return self._principal(key, digest)
+        known = self._principals.get(digest)
+        return known if known is not None and known.key is key else self._principal(key, digest)
 
     def check_again(self, principal: Principal, question: Question) -> None:
         """Checks a principal that was admitted, as the keys are now.
@@ -126,15 +122,12 @@ class KeyVerifier:
         """Why a principal that was admitted is not any more; None while it is."""
         if principal.key is None:
             return None
-        key = self._keys.get(principal.key.id)
+        key = self.ring.get(principal.key.id)
         if key is None:
             return "key_revoked"
         return key.objection(principal.digest, now, route=route, origin=origin, address=address)
 
     def _principal(self, key: Key, digest: bytes) -> Principal:
-        known = self._principals.get(digest)
-        if known is not None and known.key is key:
-            return known
         if len(self._principals) >= _REMEMBERED:
             self._principals.clear()
         known = self._principals[digest] = holder_of(key, digest)

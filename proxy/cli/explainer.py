@@ -21,7 +21,7 @@ from proxy.cli.masking import Masking
 from proxy.errors import Refused, close_code_for
 from proxy.gateway.session_factory import OFFER_OURS
 from proxy.handshake.client import client_of, text_of, within
-from proxy.handshake.collect import HeadCollector
+from proxy.handshake.collect import HeadCollector, whole_head
 from proxy.handshake.forward import offered_subprotocols
 from proxy.handshake.head import Malformed, TooManyHeaders, parse_request
 from proxy.handshake.http_request import check_ordinary, is_ordinary, is_preflight
@@ -287,7 +287,7 @@ class Explainer:
 
 
 def _parsed(raw: bytes, limit: int) -> RequestHead:
-    collected = HeadCollector(limit).feed(raw)
+    collected = whole_head(raw, limit) or HeadCollector(limit).feed(raw)
     assert collected is not None
     try:
         return parse_request(collected[0])

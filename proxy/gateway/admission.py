@@ -76,6 +76,7 @@ class Admission:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.registry = registry
+        self.new_id = new_id
         # Of all requests; None where nobody asks for it.
         self.tracer: Tracer | None = None
         self.draining = False
@@ -88,7 +89,6 @@ class Admission:
         self.rules = rules
         # Set by the first reload.
         self._standing: Standing | None = None
-        self._new_id = new_id
         self._wall = wall
         self._factory = SessionFactory(registry, new_id, deadlines, log, loop)
         self._loop = loop
@@ -117,7 +117,7 @@ class Admission:
             rules.address_header in head.headers or b"forwarded" in head.headers
         ):
             self._warn_of_forwarder(client)
-        name = self._id_for(head, client)
+        name = self._id_for(head) if client.trusted else self.new_id()
         request = HandshakeRequest(name, began, head, client, rules, certificate)
         if self.tracer is not None:
             request.span = self.tracer.begin(request)
@@ -136,25 +136,26 @@ class Admission:
         Raises:
             Refused: with the step's code. No upstream has heard of the request.
         """
-        head = request.head
+        head, rules = request.head, request.rules
+        headers = head.headers
         request.path, request.query = split_target(head.target)
-        route = request.rules.routes.find(host_of(head.headers), request.path)
+        route = rules.routes.find(host_of(headers), request.path)
         if route is None:
             raise Refused("no_route", "Check the path; the gateway's operator names its routes.")
         request.route = route
         self._check_capacity(route)
         request.ordinary = route.http == "passthrough" and is_ordinary(head)
         if not request.ordinary:
-            address = request.client.address
-            request.rules.limiter.check_client(route, address, self._loop.time())
-        route.check_client(request.client, head.headers)
+            rules.limiter.check_client(route, request.client.address, self._loop.time())
+        if not route.serves_all:
+            route.check_client(request.client, headers)
         if request.ordinary:
             check_ordinary(head)
         else:
             check_handshake(head)
-        origins = head.headers.all(b"origin")
-        # Two of them together are no origin that any list holds.
-        request.origin = b", ".join(origins).lower() if origins else None
+        if b"origin" in headers:
+            # Two of them together are no origin that any list holds.
+            request.origin = b", ".join(headers.all(b"origin")).lower()
 
     def awaits(self, request: HandshakeRequest) -> FirstMessageRule | None:
         """What the client is to say first, if it may and its request says nothing.
@@ -162,10 +163,12 @@ class Admission:
         Raises:
             Refused: `key_ambiguous`.
         """
-        route = _route_of(request)
+        route, authenticator = _route_of(request), request.rules.authenticator
+        if route.name not in authenticator.first_messages:
+            return None
         if route.auth != "required" or request.ordinary:
             return None
-        return request.rules.authenticator.awaits(self._question(request, route))
+        return authenticator.awaits(self._question(request, route))
 
     def identify(self, request: HandshakeRequest, said: bytes | None = None) -> None:
         """Steps 5 and 6: who is calling, and whether this caller may in.
@@ -184,7 +187,7 @@ class Admission:
             self._seat(request)
             return
         authenticator = request.rules.authenticator
-        request.judged_at = authenticator.revision
+        request.judged_at = authenticator.ring.revision
         question = self._question(request, route)
         try:
             if said is None:
@@ -204,7 +207,7 @@ class Admission:
         """
         question = self._question(request, _route_of(request))
         authenticator = request.rules.authenticator
-        request.judged_at = authenticator.revision
+        request.judged_at = authenticator.ring.revision
         try:
             if said is None:
                 principal = await authenticator.authenticate_slowly(question)
@@ -221,9 +224,11 @@ class Admission:
         Raises:
             Refused: the rules have changed meanwhile, and the new ones do not let the caller in.
         """
-        route, principal = _route_of(request), request.principal
+        route, principal = request.route, request.principal
+        assert route is not None
         assert principal is not None
-        self._check_rules(request, principal)
+        if request.rules is not self.rules:
+            self._check_rules(request, principal)
         affinity = b"" if route.balance == "round_robin" else affinity_of(request)
         handshake = partial(upstream_request, request, self.registry.occupancy)
         return request.rules.dialer.dial(route, handshake, caller, affinity=affinity)
@@ -237,9 +242,9 @@ class Admission:
             Refused: `upstream_invalid`, or what meanwhile became of the key: from here to the
                 session's registration nothing else runs, so no revocation slips in between.
         """
-        route = _route_of(request)
+        assert request.route is not None
         self.check_again(request)
-        totals = self.registry.totals[route.name]
+        totals = self.registry.totals[request.route.name]
         totals.connect_duration.observe(connected_in)
         session = self._factory.make(request, answer)
         totals.outcomes[ACCEPTED] += 1
@@ -326,18 +331,18 @@ class Admission:
         Raises:
             Refused: it is not.
         """
-        route, authenticator = _route_of(request), request.rules.authenticator
-        principal = request.principal
+        route, principal, rules = request.route, request.principal, request.rules
+        assert route is not None
         assert principal is not None
-        if route.auth == "required" and request.judged_at != authenticator.revision:
-            authenticator.check_again(principal, self._question(request, route))
-        self._check_rules(request, principal)
+        if route.auth == "required" and request.judged_at != rules.authenticator.ring.revision:
+            rules.authenticator.check_again(principal, self._question(request, route))
+        if rules is not self.rules:
+            self._check_rules(request, principal)
 
     def _check_rules(self, request: HandshakeRequest, principal: Principal) -> None:
-        """Checks that the rules in force admit a caller, too, if it was judged by others."""
+        """Checks that the rules in force admit a caller, too, who was judged by others."""
         rules, standing = self.rules, self._standing
-        if request.rules is rules or standing is None:
-            return
+        assert standing is not None
         headers, name = request.head.headers, _route_of(request).name
         route = rules.routes.find(host_of(headers), request.path)
         if route is None or route.name != name:
@@ -358,25 +363,23 @@ class Admission:
 
     # -------------------------------------------------------------------------------------------
 
-    def new_id(self) -> str:
-        """An id for a request whose head could not be read."""
-        return self._new_id()
-
-    def _id_for(self, head: RequestHead, client: Client) -> str:
-        if client.trusted:
-            told = head.headers.one(b"x-request-id")
-            if told is not None and _REQUEST_ID.fullmatch(told):
-                name = told.decode("ascii")
-                if name not in self.registry:
-                    return name
-        return self._new_id()
+    def _id_for(self, head: RequestHead) -> str:
+        """The id that a trusted proxy gave to its request, if it can be the session's."""
+        told = head.headers.one(b"x-request-id")
+        if told is not None and _REQUEST_ID.fullmatch(told):
+            name = told.decode("ascii")
+            if name not in self.registry:
+                return name
+        return self.new_id()
 
     def _check_capacity(self, route: Route) -> None:
         if self.draining:
             raise Refused("draining", "The gateway is going away; connect again.")
         limit = self.total_connections
-        begun = len(self.rules.dialer) + len(self.exchanges)
-        if limit is not None and len(self.registry) + begun >= limit:
+        if limit is None:
+            return
+        begun = len(self.rules.dialer.attempts) + len(self.exchanges)
+        if len(self.registry) + begun >= limit:
             self.account.note_limit(
                 route.name, Limit("total_connections", limit, "limits.total_connections")
             )

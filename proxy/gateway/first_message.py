@@ -256,6 +256,8 @@ class FirstMessageDoor(asyncio.Protocol):
         reply = self._rule.reply_frame
         if reply is not None:
             transport.write(reply)
+        assert self._request.route is not None
+        self._house.hold_to(self._request.route, transport)
         session.begin(transport, dial.transport)
         if dial.behind:
             session.legs[Side.UPSTREAM].data_received(dial.behind)

@@ -18,7 +18,7 @@ from proxy.gateway.first_message import FirstMessageDoor
 from proxy.gateway.lingering import LINGER, Lingering
 from proxy.handshake.client import peer_address, text_of
 from proxy.handshake.client_certificate import subject_of
-from proxy.handshake.collect import HeadCollector
+from proxy.handshake.collect import HeadCollector, whole_head
 from proxy.handshake.forward import OUR_SUBPROTOCOL
 from proxy.handshake.head import Malformed, RequestHead, TooManyHeaders, parse_request
 from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, switching
@@ -46,6 +46,7 @@ class FrontDoor(asyncio.Protocol):
     __slots__ = (
         "_answer_head",
         "_began",
+        "_collecting",
         "_collector",
         "_dial",
         "_early",
@@ -62,7 +63,9 @@ class FrontDoor(asyncio.Protocol):
         self._house = house
         # Of the client, where the socket's own is that of a balancer; else None.
         self._source = peer
-        self._collector: HeadCollector | None = HeadCollector(house.head_size)
+        # Whether the head is not complete yet; the collector is made when it does not come whole.
+        self._collecting = True
+        self._collector: HeadCollector | None = None
         # Set while it is being found out who is calling.
         self._verdict: asyncio.Task[None] | None = None
         # Set while the upstream is dialled.
@@ -81,11 +84,11 @@ class FrontDoor(asyncio.Protocol):
         self._began = self._house.waiting.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._collector is None:
+        if not self._collecting:
             self._hold(data)
             return
         try:
-            collected = self._collector.feed(data)
+            collected = self._collect(data)
         except Refused as refused:
             self._leave()
             self._refuse(refused, None)
@@ -105,8 +108,8 @@ class FrontDoor(asyncio.Protocol):
 
     def overdue(self) -> None:
         """The head did not come in time."""
-        collector, self._collector = self._collector, None
-        if collector is not None and collector.begun:
+        self._collecting = False
+        if self._begun:
             self._refuse(Refused("head_timeout", "Send the whole request head at once."), None)
         else:
             self._transport.abort()
@@ -117,9 +120,28 @@ class FrontDoor(asyncio.Protocol):
         self.connection_made(transport)
         self.data_received(data)
 
+    def _collect(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The head and what stands behind it, once it is complete.
+
+        Raises:
+            Refused: it will never be.
+        """
+        limit = self._house.head_size
+        if self._collector is None:
+            collected = whole_head(data, limit)
+            if collected is not None:
+                return collected
+            self._collector = HeadCollector(limit)
+        return self._collector.feed(data)
+
+    @property
+    def _begun(self) -> bool:
+        """Whether anything of a head arrived."""
+        return self._collector is not None and self._collector.begun
+
     def _leave(self) -> None:
         """The head is complete, or will never be: its deadline is over."""
-        self._collector = None
+        self._collecting = False
         self._house.waiting.discard(self)
 
     def _hold(self, data: bytes) -> None:
@@ -131,10 +153,9 @@ class FrontDoor(asyncio.Protocol):
     def _client_left(self) -> None:
         if self._request is not None:
             self.give_up()
-        elif self._collector is not None:
-            begun = self._collector.begun
+        elif self._collecting:
             self._leave()
-            if begun:
+            if self._begun:
                 admission = self._house.admission
                 admission.account.note_client_gone(
                     None, client=text_of(self._peer()), id=admission.new_id()
@@ -313,11 +334,15 @@ class FrontDoor(asyncio.Protocol):
         self, session: LiveSession, request: HandshakeRequest, answer: AnswerHead, dial: Dial
     ) -> None:
         """Answers 101 and lets the bytes flow, those that came early first."""
-        offered = request.head.headers.tokens(b"sec-websocket-protocol")
-        ours = OUR_SUBPROTOCOL in offered and b"sec-websocket-protocol" not in answer.headers
-        subprotocol = OUR_SUBPROTOCOL if ours else None
+        offer, subprotocol = request.head.headers, None
+        if b"sec-websocket-protocol" in offer:
+            offered = offer.tokens(b"sec-websocket-protocol")
+            if OUR_SUBPROTOCOL in offered and b"sec-websocket-protocol" not in answer.headers:
+                subprotocol = OUR_SUBPROTOCOL
         transport = self._transport
         transport.write(switching(answer, request_id=session.id, subprotocol=subprotocol))
+        assert request.route is not None
+        self._house.hold_to(request.route, transport)
         session.begin(transport, dial.transport)
         if dial.behind:
             session.legs[Side.UPSTREAM].data_received(dial.behind)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.limits.limit import Limit
+from proxy.sockets import give_up_after
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from proxy.deadlines import DeadlineQueue, Deadlines, Overdue
     from proxy.gateway.admission import Admission
@@ -27,9 +29,14 @@ class HeadDeadlines:
 
     def __init__(self, seconds: float, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self._queue = deadlines.lasting(seconds)
+        self._use(deadlines.lasting(seconds))
         # Of configurations before, as long as somebody is in them.
         self._earlier: list[DeadlineQueue] = []
+
+    def _use(self, queue: DeadlineQueue) -> None:
+        self._queue = queue
+        # Begins a connection's deadline; returns the time on the loop's clock.
+        self.add: Callable[[Overdue], float] = queue.add
 
     def __len__(self) -> int:
         return len(self._queue) + sum(map(len, self._earlier))
@@ -37,13 +44,9 @@ class HeadDeadlines:
     def last(self, seconds: float) -> None:
         """Gives those that come from now on so much time."""
         queues = {id(queue): queue for queue in (*self._earlier, self._queue) if len(queue)}
-        self._queue = self._deadlines.lasting(seconds)
+        self._use(self._deadlines.lasting(seconds))
         queues.pop(id(self._queue), None)
         self._earlier = list(queues.values())
-
-    def add(self, door: Overdue) -> float:
-        """Begins a connection's deadline; returns the time on the loop's clock."""
-        return self._queue.add(door)
 
     def discard(self, door: Overdue) -> None:
         """Ends a connection's deadline, if it has one."""
@@ -90,6 +93,8 @@ class House:
         self.deadlines = deadlines
         self.loop = loop
         self._unauthenticated = unauthenticated
+        # The user timeout with which accepted sockets come, in seconds.
+        self.user_timeout: float | None = None
         # Connections whose head is not complete.
         self.waiting = HeadDeadlines(head_timeout, deadlines)
         # Sockets beyond their head whose caller is not known: they are to say who they are, are
@@ -123,6 +128,13 @@ class House:
             route.name, Limit("unauthenticated", limit, "limits.unauthenticated")
         )
         return False
+
+    def hold_to(self, route: Route, transport: asyncio.Transport) -> None:
+        """Has the kernel give up a client as its route says, where its listener said otherwise."""
+        if route.user_timeout != self.user_timeout:
+            sock = transport.get_extra_info("socket")
+            if sock is not None:  # Some transports have none to show.
+                give_up_after(sock, route.user_timeout)
 
     async def close(self) -> None:
         """Ends what has not become a session: silent connections, handshakes, answered sockets."""

@@ -13,13 +13,14 @@ from proxy.gateway.route_limits import (
     RouteLimits,
     key_level,
     level_of,
+    limits_for,
 )
 from proxy.keys.key import UNLIMITED as UNLIMITED_KEY
 from proxy.limits.addresses import counted_as
 from proxy.limits.buckets import HandshakeRate, TokenBucket
 from proxy.limits.failures import AuthFailures
 from proxy.limits.limit import Limit, strictest
-from proxy.sessions.rules import UNLIMITED, MeteredRate, SessionLimits
+from proxy.sessions.rules import MeteredRate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from proxy.routes import Route, RouteTable
     from proxy.sessions.live import LiveSession
     from proxy.sessions.occupancy import Occupancy
-    from proxy.sessions.rules import SessionRules
+    from proxy.sessions.rules import SessionLimits, SessionRules
 
 # What a guesser is refused with: for want of the right credential.
 _GUESSES: Final = frozenset({"key_missing", "key_unknown", "token_invalid", "ticket_invalid"})
@@ -119,11 +120,9 @@ class Limiter:
                         place=f"routes.{route.name}.limits",
                     ),
                 ),
+                closes=(route.limits.on_exceed or top.on_exceed) == "close",
             )
             for route in routes
-        }
-        self._on_exceed = {
-            route.name: route.limits.on_exceed or top.on_exceed or "throttle" for route in routes
         }
         self._counters = counters
         counters.keep(
@@ -148,7 +147,8 @@ class Limiter:
         limits = self._routes[route.name]
         if limits.handshakes:
             self._check_rates(route, limits.handshakes, address, now)
-        self._check_places(route, address)
+        if limits.counts:
+            self._check_places(route, limits, address)
 
     def check_caller(
         self, route: Route, address: Address, principal: Principal, now: float
@@ -162,7 +162,7 @@ class Limiter:
         for scope, limit in self._routes[route.name].per_subject:
             self._check_subject(route, scope, limit, principal)
         key = principal.key
-        if key is None or key.limits is UNLIMITED_KEY or key.limits == UNLIMITED_KEY:
+        if key is None or key.limits is UNLIMITED_KEY:
             return
         level = key_level(key)
         rate = level.limit("handshakes_per_second")
@@ -184,18 +184,25 @@ class Limiter:
         Raises:
             Refused: `address_connections` or `gateway_connections`.
         """
-        self._check_places(route, address)
-        holders = self._holders_of(route.name, address, principal)
+        limits, key = self._routes[route.name], principal.key
+        if limits.counts:
+            self._check_places(route, limits, address)
+        holders: tuple[Hashable, ...]
+        if key is not None and key.limits is UNLIMITED_KEY and not limits.counts:
+            holders = (key.id,)
+        else:
+            holders = self._holders_of(limits, address, principal)
         self._occupancy.take(holders)
         return holders
 
     def recount(self, sessions: Iterable[LiveSession]) -> None:
         """Counts sessions that began under other limits for these, too."""
         for session in sessions:
-            if session.route in self._routes:  # Else it is about to end.
+            limits = self._routes.get(session.route)
+            if limits is not None:  # Else it is about to end.
                 before = session.holders
                 session.holders = (
-                    *self._holders_of(session.route, session.address, session.principal),
+                    *self._holders_of(limits, session.address, session.principal),
                     # The place at its target is the balancing's, whatever the limits are.
                     *(holder for holder in before if isinstance(holder, Target)),
                 )
@@ -203,13 +210,12 @@ class Limiter:
                 self._occupancy.release(before)
 
     def _holders_of(
-        self, route: str, address: Address, principal: Principal
+        self, limits: RouteLimits, address: Address, principal: Principal
     ) -> tuple[Hashable, ...]:
         """Who has a place taken for a session, as far as there are limits to count for."""
-        limits = self._routes[route]
         holders: list[Hashable] = []
         if limits.connections is not None:
-            holders.append(("route", route))
+            holders.append(("route", limits.route))
         for scope, _ in limits.per_address:
             holders.append(("address", scope, counted_as(address)))
         subject, key = principal.subject, principal.key
@@ -274,23 +280,25 @@ class Limiter:
             now: seconds on the loop's clock.
         """
         plan, key = self._routes[route.name], principal.key
-        level = None if key is None or key.limits == UNLIMITED_KEY else key_level(key)
+        limited = key is not None and key.limits is not UNLIMITED_KEY
+        if plan.of_all is not None and not limited:
+            return plan.of_all
         up, down = plan.message_sizes
         rates: list[MeteredRate] = []
         if plan.messages is not None:
             rates.append(MeteredRate("messages", plan.messages, TokenBucket(plan.messages.value)))
         if plan.bytes is not None:
             rates.append(MeteredRate("bytes", plan.bytes, TokenBucket(plan.bytes.value)))
-        on_exceed = self._on_exceed[route.name]
-        if key is not None and level is not None:
+        closes = plan.closes
+        if key is not None and limited:
+            level = key_level(key)
             up = strictest(up, level.message_limit(CLIENT_TO_UPSTREAM))
             down = strictest(down, level.message_limit(UPSTREAM_TO_CLIENT))
             rates += self._shared(key, "messages", level.limit("messages_per_second"), now)
             rates += self._shared(key, "bytes", level.limit("bytes_per_second"), now)
-            on_exceed = key.limits.on_exceed or on_exceed
-        if up is None and down is None and not rates:
-            return UNLIMITED
-        return SessionLimits((up, down), tuple(rates), on_exceed == "close")
+            if key.limits.on_exceed is not None:
+                closes = key.limits.on_exceed == "close"
+        return limits_for((up, down), rates, closes=closes)
 
     def _shared(
         self, key: Key, kind: Literal["messages", "bytes"], limit: Limit | None, now: float
@@ -325,10 +333,9 @@ class Limiter:
             rate = self._counters.rates[name] = HandshakeRate(limit.value)
         return rate
 
-    def _check_places(self, route: Route, address: Address) -> None:
-        limits = self._routes[route.name]
+    def _check_places(self, route: Route, limits: RouteLimits, address: Address) -> None:
         if limits.connections is not None and self._is_full(
-            route, ("route", route.name), limits.connections
+            route, ("route", limits.route), limits.connections
         ):
             raise Refused("gateway_connections", _FULL_ROUTE)
         for scope, limit in limits.per_address:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.auth.presented import Presented
-from proxy.handshake.client import text_of
 from proxy.keys.key import header_line
 from proxy.routes import NO_ROUTE
 
@@ -96,7 +95,7 @@ def described(request: HandshakeRequest | None, client: str, id: str) -> dict[st
             fields["key_id"] = principal.key.id
         if principal.subject is not None:
             fields["subject"] = principal.subject
-    fields["client"] = text_of(request.client.address)
+    fields["client"] = request.client.text
     if principal is not None and route is not None:
         fields["upstream"] = request.upstream or route.upstream
     return fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.limits.limit import Limit, strictest
-from proxy.sessions.rules import SessionRules
+from proxy.sessions.rules import UNLIMITED, SessionLimits, SessionRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proxy.config.limit_fields import RouteLimits as RouteLimitFields
     from proxy.keys.key import Key
     from proxy.routes import Route
+    from proxy.sessions.rules import MeteredRate
 
 # The directions of a session, as `message_size` has them.
 CLIENT_TO_UPSTREAM: Final = 0
@@ -95,20 +96,29 @@ class RouteLimits:
     Args:
         route: its settings.
         levels: the top level's limits, and its own.
+        closes: whether sessions that send faster than they may are closed, unless keys say other.
     """
 
-    def __init__(self, route: Route, levels: tuple[Level, Level]) -> None:
+    def __init__(self, route: Route, levels: tuple[Level, Level], *, closes: bool) -> None:
+        self.route = route.name
         self.connections = strictest(*(level.limit("connections") for level in levels))
         self.per_address = _set(levels, "connections_per_address")
         self.per_subject = _set(levels, "connections_per_subject")
+        # Whether any of these counts sessions.
+        self.counts = bool(self.connections or self.per_address or self.per_subject)
         self.handshakes = _set(levels, "handshakes_per_second")
         self.failures = _set(levels, "auth_failures_per_minute")
-        self.message_sizes = tuple(
-            strictest(*(level.message_limit(direction) for level in levels))
-            for direction in (CLIENT_TO_UPSTREAM, UPSTREAM_TO_CLIENT)
+        self.message_sizes = (
+            strictest(*(level.message_limit(CLIENT_TO_UPSTREAM) for level in levels)),
+            strictest(*(level.message_limit(UPSTREAM_TO_CLIENT) for level in levels)),
         )
         self.messages = strictest(*(level.limit("messages_per_second") for level in levels))
         self.bytes = strictest(*(level.limit("bytes_per_second") for level in levels))
+        self.closes = closes
+        # What its sessions may do whose keys set no limits; None where each has counts of its own.
+        self.of_all: SessionLimits | None = None
+        if self.messages is None and self.bytes is None:
+            self.of_all = limits_for(self.message_sizes, (), closes=closes)
         timeouts = route.timeouts
         self.rules = SessionRules(
             close_timeout=timeouts.close,
@@ -118,6 +128,19 @@ class RouteLimits:
             keepalive=route.keepalive,
             close_codes=route.close_codes,
         )
+
+
+def limits_for(
+    message_sizes: tuple[Limit | None, Limit | None],
+    rates: Iterable[MeteredRate],
+    *,
+    closes: bool,
+) -> SessionLimits:
+    """What a session may do; `UNLIMITED` itself where that is everything."""
+    rates = tuple(rates)
+    if message_sizes == (None, None) and not rates:
+        return UNLIMITED
+    return SessionLimits(message_sizes, rates, closes)
 
 
 def _set(levels: Iterable[Level], name: str) -> tuple[tuple[str, Limit], ...]:

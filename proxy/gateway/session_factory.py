@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from proxy.deadlines import Deadlines
     from proxy.gateway.request import HandshakeRequest
-    from proxy.handshake.head import AnswerHead
-    from proxy.limits.limit import Limit
+    from proxy.handshake.head import AnswerHead, Headers
     from proxy.logs import Logger
     from proxy.relay.scanner import Extensions
     from proxy.sessions.registry import Registry
@@ -71,17 +70,19 @@ class SessionFactory:
         route, principal, headers = request.route, request.principal, request.head.headers
         assert route is not None
         assert principal is not None
-        extensions = _agreed(request, answer, compression=route.compression)
+        chosen, origin, now = answer.headers, request.origin, self._loop.time()
+        extensions = _agreed(headers, answer, compression=route.compression)
+        agent, subprotocol = headers.one(b"user-agent"), chosen.one(_SUBPROTOCOL)
         if request.id in self._registry:  # A trusted proxy used one id for two requests.
             request.id = self._new_id()
         limiter, noise = request.rules.limiter, bytes.fromhex(self._new_id()[:_NOISE])
-        limits = limiter.limits_of(route, principal, self._loop.time())
+        limits = limiter.limits_of(route, principal, now)
         session = LiveSession(
             id=request.id,
             route=route.name,
             principal=principal,
-            origin=request.origin,
-            same_origin=is_same_origin(request.origin, request.client, headers),
+            origin=origin,
+            same_origin=origin is not None and is_same_origin(origin, request.client, headers),
             address=request.client.address,
             holders=request.holders,
             upstream=request.upstream,
@@ -90,8 +91,9 @@ class SessionFactory:
             limits=limits,
             mask=noise[:4],
             chance=noise[4] / 256,
-            user_agent=_kept(headers.one(b"user-agent")),
-            subprotocol=_kept(answer.headers.one(_SUBPROTOCOL)),
+            now=now,
+            user_agent=None if agent is None else agent[:_KEPT],
+            subprotocol=None if subprotocol is None else subprotocol[:_KEPT],
             registry=self._registry,
             deadlines=self._deadlines,
             log=self._log,
@@ -107,33 +109,31 @@ class SessionFactory:
         one, other = limits.message_sizes
         return (
             Scanner(
-                masked=True, extensions=extensions, traffic=to_upstream, max_message=_bytes(one)
+                masked=True,
+                extensions=extensions,
+                traffic=to_upstream,
+                max_message=None if one is None else int(one.value),
             ),
             Scanner(
-                masked=False, extensions=extensions, traffic=to_client, max_message=_bytes(other)
+                masked=False,
+                extensions=extensions,
+                traffic=to_client,
+                max_message=None if other is None else int(other.value),
             ),
         )
 
 
-def _agreed(request: HandshakeRequest, answer: AnswerHead, *, compression: bool) -> Extensions:
-    """What the 101 agrees on, once it is checked."""
-    headers, chosen = request.head.headers, answer.headers
-    subprotocols = offered_subprotocols(headers) if _SUBPROTOCOL in chosen else ()
-    offers = compression and _EXTENSIONS in chosen
+def _agreed(headers: Headers, answer: AnswerHead, *, compression: bool) -> Extensions:
+    """What the 101 agrees on, once it is checked against the headers of the request."""
+    chosen = answer.headers
+    offers = _SUBPROTOCOL in headers  # Most clients offer none.
+    extends = compression and _EXTENSIONS in chosen
     extensions = check_switch(
         answer,
         key=headers.all(b"sec-websocket-key")[0],
-        subprotocols=subprotocols,
-        extensions=offered_extensions(headers) if offers else (),
+        subprotocols=offered_subprotocols(headers) if offers else (),
+        extensions=offered_extensions(headers) if extends else (),
     )
-    if _SUBPROTOCOL not in chosen and must_offer_ours(headers):
+    if offers and _SUBPROTOCOL not in chosen and must_offer_ours(headers):
         raise Refused("bad_request", OFFER_OURS)
     return extensions
-
-
-def _bytes(limit: Limit | None) -> int | None:
-    return None if limit is None else int(limit.value)
-
-
-def _kept(value: bytes | None) -> bytes | None:
-    return None if value is None else value[:_KEPT]

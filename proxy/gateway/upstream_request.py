@@ -96,7 +96,7 @@ def _our_lines(request: HandshakeRequest) -> tuple[bytes, ...]:
     return (
         b"X-Request-Id: " + request.id.encode(),
         b"X-Wskeeper-Route: " + route.name.encode(),
-        *certificate_headers(request),
+        *(() if request.certificate is None else certificate_headers(request)),
         *principal.headers,
         *(() if request.span is None else request.span.header_lines),
     )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # The upstream is ours to trust with more than a client, and still not with all our memory.
 MAX_ANSWER_HEAD: Final = 64 * 1024
 
+# What a Connection line holds as a rule: nothing is named beside.
+_ALONE: Final = frozenset({b"Upgrade", b"upgrade"})
+
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _DETAIL: Final = "The service behind this gateway did not answer as a WebSocket server."
 
@@ -57,24 +60,26 @@ class AnswerReader:
         Raises:
             Refused: `upstream_invalid`: not HTTP, or larger than `MAX_ANSWER_HEAD`.
         """
-        self._buffer = self._buffer + data if self._buffer else data
+        if self._buffer:
+            data = self._buffer + data
         while True:
-            end = self._buffer.find(b"\r\n\r\n")
-            if (end if end >= 0 else len(self._buffer)) + self._skipped > MAX_ANSWER_HEAD:
+            end = data.find(b"\r\n\r\n")
+            if (end if end >= 0 else len(data)) + self._skipped > MAX_ANSWER_HEAD:
                 raise _invalid("its answer head is larger than 64 KiB")
             if end < 0:
-                if not b"HTTP/1.".startswith(self._buffer[:7]):
+                self._buffer = data
+                if not b"HTTP/1.".startswith(data[:7]):
                     raise _invalid("it does not speak HTTP/1.1")
                 return None
+            end += 4
             try:
-                head = parse_answer(self._buffer[: end + 4])
+                head = parse_answer(data[:end])
             except Malformed:
                 raise _invalid("its answer head is malformed") from None
-            rest = self._buffer[end + 4 :]
+            data = data[end:]
             if head.status >= 200 or head.status == 101:
-                return head, rest
-            self._skipped += end + 4
-            self._buffer = rest
+                return head, data
+            self._skipped += end
 
 
 def check_switch(
@@ -110,10 +115,10 @@ def check_switch(
         raise _invalid("its 101 lacks Connection: Upgrade")
     if headers.one(b"sec-websocket-accept") != accept_for(key):
         raise _invalid("its Sec-WebSocket-Accept is wrong")
-    protocol = b"sec-websocket-protocol"
-    if protocol in headers and headers.one(protocol) not in subprotocols:
+    protocol, by_name = b"sec-websocket-protocol", headers.by_name
+    if protocol in by_name and headers.one(protocol) not in subprotocols:
         raise _invalid("it chose a subprotocol that was not offered")
-    if b"sec-websocket-extensions" not in headers:
+    if b"sec-websocket-extensions" not in by_name:
         return Extensions.NONE
     chosen = [
         token.partition(b";")[0].strip().lower()
@@ -133,7 +138,9 @@ def end_to_end(headers: Headers, *, less: Collection[bytes] = ()) -> list[bytes]
         headers: of the answer.
         less: lower-case names of lines that are not wanted.
     """
-    named = {token.lower() for token in headers.tokens(b"connection")}
+    named: Collection[bytes] = ()
+    if headers.one(b"connection") not in _ALONE:
+        named = {token.lower() for token in headers.tokens(b"connection")}
     return [
         name + b": " + value
         for name, lower, value in headers.lines

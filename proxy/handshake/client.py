@@ -27,12 +27,19 @@ class Client(NamedTuple):
         peer: of the socket we accepted; the client's, or a trusted proxy's.
         trusted: whether the peer's forwarding headers are believed.
         scheme: `http` or `https`, as the client spoke it.
+        text: the address as text.
     """
 
     address: Address
     peer: Address
     trusted: bool
     scheme: str
+    text: str
+
+    @classmethod
+    def of(cls, address: Address, peer: Address, *, trusted: bool, scheme: str) -> Client:
+        """Makes the caller of a request."""
+        return cls(address, peer, trusted, scheme, text_of(address))
 
 
 @lru_cache(maxsize=4096)
@@ -81,7 +88,7 @@ def client_of(
     """
     scheme = "https" if secure else "http"
     if not trusted_proxies or not within(peer, trusted_proxies):
-        return Client(peer, peer, trusted=False, scheme=scheme)
+        return _direct(peer, scheme)
     address = peer
     for hop in reversed(headers.tokens(address_header)):
         try:
@@ -93,7 +100,13 @@ def client_of(
     told = headers.one(b"x-forwarded-proto")
     if told is not None:
         scheme = _SCHEMES.get(told.lower(), scheme)
-    return Client(address, peer, trusted=True, scheme=scheme)
+    return Client.of(address, peer, trusted=True, scheme=scheme)
+
+
+@lru_cache(maxsize=4096)
+def _direct(peer: Address, scheme: str) -> Client:
+    """Who is the peer of a socket; many come again and again."""
+    return Client.of(peer, peer, trusted=False, scheme=scheme)
 
 
 _SCHEMES = {b"http": "http", b"ws": "http", b"https": "https", b"wss": "https"}

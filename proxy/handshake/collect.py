@@ -18,6 +18,22 @@ _TOO_LONG: Final = "Send a shorter request target."
 _NOT_HTTP: Final = "This port speaks HTTP/1.1; what arrived is something else."
 
 
+def whole_head(data: bytes, limit: int) -> tuple[bytes, bytes] | None:
+    """The head that a first read holds whole, as nearly all do, and what stands behind it.
+
+    Args:
+        limit: as `HeadCollector` has it.
+
+    Returns:
+        None where a collector has to look: the head is not complete, or not that plain.
+    """
+    end = data.find(b"\r\n\r\n")
+    # No line of it can be too long.
+    if 0 < end <= limit // 2 - 4 and not data.startswith(b"\r\n"):
+        return data[: end + 4], data[end + 4 :]
+    return None
+
+
 class HeadCollector:
     """Collects bytes up to and with the blank line that ends a head (RFC 9112 section 2).
 
@@ -49,10 +65,6 @@ class HeadCollector:
             Refused: `bad_request`, `target_too_long` or `head_too_large`.
         """
         buffer = self._buffer
-        if not buffer:  # Nearly every head comes whole: no copy, and no line of it is too long.
-            end = data.find(b"\r\n\r\n")
-            if 0 < end <= self._limit // 2 - 4 and not data.startswith(b"\r\n"):
-                return data[: end + 4], data[end + 4 :]
         searched = max(0, len(buffer) - 3)
         buffer += data
         while buffer.startswith(b"\r\n"):

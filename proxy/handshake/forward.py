@@ -69,10 +69,12 @@ _NOT_REMOVABLE: Final = frozenset({b"host", b"origin", b"cookie"})
 _NOT_REMOVABLE_PREFIXES: Final = (b"sec-websocket-", _OUR_PREFIX, _FORWARDING_PREFIX)
 
 _COOKIE: Final = b"cookie"
-_REFERER: Final = b"referer"
+_HOST: Final = b"host"
 _LENGTH: Final = b"content-length"
 _OFFER: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
+_REWRITTEN: Final = frozenset({_HOST, _EXTENSIONS, _OFFER, _COOKIE, b"referer"})
+_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 # Subprotocol names of ours: never for the upstream.
 OUR_SUBPROTOCOL: Final = b"wskeeper"
@@ -115,23 +117,20 @@ def upstream_head(
         host: in place of the client's Host; None keeps it.
         settings: what the operator sets, in place of what the client or we say.
     """
-    lines = [
-        b"GET " + target + b" HTTP/1.1",
-        *_carried(
-            head,
-            client,
-            credential_headers,
-            cookie,
-            host,
-            settings,
-            referer=referer,
-            compression=compression,
-        ),
-        b"Connection: Upgrade",
-        b"Upgrade: websocket",
-        *_told(head.headers, client, ours, settings),
-        b"\r\n",
-    ]
+    lines = [b"GET %b HTTP/1.1" % target]
+    lines += _carried(
+        head,
+        client,
+        credential_headers,
+        cookie,
+        host,
+        settings,
+        referer=referer,
+        compression=compression,
+    )
+    lines += (b"Connection: Upgrade", b"Upgrade: websocket")
+    lines += _told(head.headers, client, ours, settings)
+    lines.append(b"\r\n")
     return b"\r\n".join(lines)
 
 
@@ -178,39 +177,62 @@ def _carried(
     """The client's own header lines that travel on."""
     headers = head.headers
     dropped = credential_headers if settings is None else settings.names.union(credential_headers)
-    named = {token.lower() for token in headers.tokens(b"connection")} - _NAMED_ANYWAY
-    every = bool(named) or host is not None or not _UNSUSPICIOUS.isdisjoint(dropped)
+    named = _named(headers)
+    usual = _UNSUSPICIOUS
+    if named or host is not None or not usual.isdisjoint(dropped):
+        usual = _NOTHING
     lines = []
     for name, lower, sent in headers.lines:
         value = sent
-        if every or lower not in _UNSUSPICIOUS:
+        if lower not in usual:
             if not _travels(lower, named, dropped, trusted=client.trusted):
                 continue
-            if lower == b"host" and host is not None:
-                value = host
-            if lower == _EXTENSIONS and not compression:
-                continue
-            if lower == _OFFER and OUR_SUBPROTOCOL in value.lower():
-                value = _without_ours(value)
-                if not value:
+            if lower in _REWRITTEN:
+                rewritten = _rewritten(
+                    lower, sent, host=host, cookie=cookie, referer=referer, compression=compression
+                )
+                if rewritten is None:
                     continue
-            if lower == _COOKIE and cookie is not None:
-                rest = cookie(value)
-                if rest is None:
-                    continue
-                value = rest
-            if lower == _REFERER and referer is not None:
-                value = referer(value)
-        lines.append(name + b": " + value)
+                value = rewritten
+        lines.append(b"%b: %b" % (name, value))
     return lines
+
+
+def _named(headers: Headers) -> Collection[bytes]:
+    """What Connection names beside what no proxy passes on anyway."""
+    alone = headers.one(b"connection")
+    if alone is not None and alone.lower() in _NAMED_ANYWAY:
+        return _NOTHING
+    return {token.lower() for token in headers.tokens(b"connection")} - _NAMED_ANYWAY
+
+
+def _rewritten(
+    lower: bytes,
+    value: bytes,
+    *,
+    host: bytes | None,
+    cookie: Callable[[bytes], bytes | None] | None,
+    referer: Callable[[bytes], bytes] | None,
+    compression: bool,
+) -> bytes | None:
+    """The value of a header of the client's that may not travel as it is; None for not at all."""
+    if lower == _HOST:
+        return value if host is None else host
+    if lower == _EXTENSIONS:
+        return value if compression else None
+    if lower == _OFFER:
+        return _without_ours(value) or None if OUR_SUBPROTOCOL in value.lower() else value
+    if lower == _COOKIE:
+        return value if cookie is None else cookie(value)
+    return value if referer is None else referer(value)
 
 
 def _told(
     headers: Headers, client: Client, ours: Sequence[bytes], settings: HeaderSettings | None
-) -> list[bytes]:
+) -> Sequence[bytes]:
     """The lines that say who is calling, and those that the operator sets."""
     told = (*_forwarding(headers, client), *ours)
-    return list(told) if settings is None else settings.applied_to(told)
+    return told if settings is None else settings.applied_to(told)
 
 
 def _without_ours(offer: bytes) -> bytes:
@@ -224,6 +246,8 @@ def _travels(
     lower: bytes, named: Collection[bytes], dropped: Collection[bytes], *, trusted: bool
 ) -> bool:
     """Whether a header of the client's reaches the upstream."""
+    if lower in HOP_BY_HOP:
+        return False
     folded = lower
     if b"_" in lower:
         folded = lower.replace(b"_", b"-")
@@ -243,17 +267,17 @@ def _travels(
     )
 
 
-def _forwarding(headers: Headers, client: Client) -> list[bytes]:
+def _forwarding(headers: Headers, client: Client) -> tuple[bytes, ...]:
     """Who is calling, in the field's common headers; a trusted proxy's word is carried on."""
     host = headers.one(b"host") or b""
-    chain = peer = address = text_of(client.peer).encode()
+    chain = address = client.text.encode()
     if client.trusted:
+        peer = text_of(client.peer).encode()
         chain = b", ".join((*headers.all(b"x-forwarded-for"), peer))
         host = headers.one(b"x-forwarded-host") or host
-        address = text_of(client.address).encode()
-    return [
+    return (
         b"X-Forwarded-For: " + chain,
         b"X-Forwarded-Proto: " + client.scheme.encode(),
         b"X-Forwarded-Host: " + host,
         b"X-Real-IP: " + address,
-    ]
+    )

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # RFC 9110 section 5.6.2.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -48,7 +48,7 @@ class Headers:
         TooManyHeaders: there are more than `MAX_HEADERS`.
     """
 
-    __slots__ = ("_last", "_repeated", "lines")
+    __slots__ = ("_repeated", "by_name", "lines", "one")
 
     def __init__(self, block: bytes) -> None:
         # (name as sent, name in lower case, value without surrounding blanks).
@@ -60,24 +60,25 @@ class Headers:
             raise Malformed("not a header line")
         if count > MAX_HEADERS:
             raise TooManyHeaders(f"more than {MAX_HEADERS} header lines")
-        # The value of the last line of each name: of the only one, unless it is among `_repeated`.
-        self._last = dict(map(_name_and_value, self.lines))
-        self._repeated = _repeated(self.lines) if len(self._last) != count else _NONE_REPEATED
+        # The value of the last line of each (lower-case) name: of the only one, as a rule.
+        self.by_name = by_name = dict(map(_name_and_value, self.lines))
+        self._repeated: Mapping[bytes, list[bytes]] = _NONE_REPEATED
+        # The value of the only line with a name; None when there is none or several.
+        self.one: Callable[[bytes], bytes | None] = by_name.get
+        if len(by_name) != count:
+            self._repeated = repeated = _repeated(self.lines)
+            self.one = {name: value for name, value in by_name.items() if name not in repeated}.get
 
     def all(self, name: bytes) -> list[bytes]:
         """The values of every line with that (lower-case) name, in order."""
-        value = self._last.get(name)
+        value = self.by_name.get(name)
         if value is None:
             return []
         return self._repeated.get(name) or [value]
 
-    def one(self, name: bytes) -> bytes | None:
-        """The value of the only line with that name; None when there is none or several."""
-        return None if name in self._repeated else self._last.get(name)
-
     def tokens(self, name: bytes) -> list[bytes]:
         """The elements of a comma-separated list over all its lines, empty ones left out."""
-        value = self._last.get(name)
+        value = self.by_name.get(name)
         if value is None:
             return []
         if name in self._repeated:
@@ -88,15 +89,13 @@ class Headers:
 
     def lists(self, name: bytes, token: bytes) -> bool:
         """Whether a comma-separated list has that (lower-case) element, in whatever case."""
-        value = self._last.get(name)
-        if value is None:
-            return False
-        if name not in self._repeated and value.lower() == token:
+        value = self.one(name)
+        if value is not None and value.lower() == token:
             return True
         return token in [element.lower() for element in self.tokens(name)]
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._last
+        return name in self.by_name
 
 
 # Of a line, for `dict`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refused
@@ -33,10 +34,17 @@ def host_of(headers: Headers) -> str:
         Refused: `bad_request`: there is not exactly one Host line, or it is no host.
     """
     value = headers.one(b"host")
-    match = None if value is None else _HOST.fullmatch(value)
-    if match is None:
+    host = None if value is None else _host(value)
+    if host is None:
         raise Refused("bad_request", "Send exactly one valid Host header.")
-    return match[1].decode("ascii").lower().removesuffix(".")
+    return host
+
+
+@lru_cache(maxsize=1024)
+def _host(value: bytes) -> str | None:
+    """The host of a Host line; None when it is none."""
+    match = _HOST.fullmatch(value)
+    return None if match is None else match[1].decode("ascii").lower().removesuffix(".")
 
 
 def check_handshake(head: RequestHead) -> None:
@@ -54,16 +62,11 @@ def check_handshake(head: RequestHead) -> None:
         raise _no_upgrade(head)
     if head.minor == 0 or not headers.lists(b"connection", b"upgrade"):
         raise Refused("upgrade_stripped", STRIPPED, _UPGRADE_HEADER)
-    _check_no_body(headers)
-    version = headers.all(b"sec-websocket-version")
-    if len(version) > 1:
-        raise Refused("bad_request", "Send one Sec-WebSocket-Version header.")
-    if version != [b"13"]:
-        raise Refused(
-            "unsupported_version",
-            "Send 'Sec-WebSocket-Version: 13'.",
-            (("Sec-WebSocket-Version", "13"), *_UPGRADE_HEADER),
-        )
+    by_name = headers.by_name
+    if b"transfer-encoding" in by_name or b"content-length" in by_name:
+        _check_no_body(headers)
+    if headers.one(b"sec-websocket-version") != b"13":
+        raise _other_version(headers)
     key = headers.one(b"sec-websocket-key")
     if key is None or not _is_nonce(key):
         raise Refused(
@@ -90,6 +93,17 @@ def _check_no_body(headers: Headers) -> None:
     length = b"content-length" in headers and headers.one(b"content-length") != b"0"
     if length or b"transfer-encoding" in headers:
         raise Refused("bad_request", "A WebSocket handshake has no body.")
+
+
+def _other_version(headers: Headers) -> Refused:
+    """Why a version is not the one there is (section 4.4)."""
+    if len(headers.all(b"sec-websocket-version")) > 1:
+        return Refused("bad_request", "Send one Sec-WebSocket-Version header.")
+    return Refused(
+        "unsupported_version",
+        "Send 'Sec-WebSocket-Version: 13'.",
+        (("Sec-WebSocket-Version", "13"), *_UPGRADE_HEADER),
+    )
 
 
 def _is_nonce(value: bytes) -> bool:

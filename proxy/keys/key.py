@@ -70,6 +70,8 @@ class KeyLimits(NamedTuple):
 
 UNLIMITED: Final = KeyLimits()
 
+_NOTHING_SET: Final = (None, None, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -80,6 +82,7 @@ class Key:
         name: unique; what logs, metrics and upstreams call it.
         secrets: newest first; more than one while a rotation's overlap lasts.
         routes: names of the routes it opens; None for all.
+        limits: `UNLIMITED` itself where none is set.
         origins: pages that may use it, as exact lower-case origins; None for any.
         allow: networks of clients that may use it; None for any.
         deny: networks that may not.
@@ -101,6 +104,21 @@ class Key:
     deny: tuple[Network, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     weak: bool = False
+    # Whether its newest secret opens everything, for everybody and for good, as most keys' does.
+    _opens_all: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.limits == UNLIMITED:
+            object.__setattr__(self, "limits", UNLIMITED)
+        ends = (self.revoked_at, self.suspended_at, self.expires_at)
+        scope = (self.routes, self.origins, self.allow)
+        opens_all = (
+            ends == scope == _NOTHING_SET
+            and not self.deny
+            and bool(self.secrets)
+            and self.secrets[0].until is None
+        )
+        object.__setattr__(self, "_opens_all", opens_all)
 
     def state(self, now: float) -> State:
         """What the key is good for; of several the strongest."""
@@ -131,6 +149,8 @@ class Key:
         Returns:
             A code of the table of refusals.
         """
+        if self._opens_all and digest == self.secrets[0].digest:
+            return None
         state = self.state(now)
         if state != "active":
             return _INACTIVE[state]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy.keys.key import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from proxy.keys.key import Key, State
 
@@ -31,6 +31,9 @@ class KeyRing:
         self._fixed = {key.id: key for key in fixed}
         self._stored: dict[str, Key] = {}
         self._by_digest: dict[bytes, Key] = {}
+        # The key that has, or had, the secret with a SHA-256. It is the dictionary's own method:
+        # every handshake asks.
+        self.find: Callable[[bytes], Key | None] = self._by_digest.get
         # Grows with everything that may change what a key opens.
         self.revision = 0
         # (moment, key id): when time alone changes what a key opens.
@@ -44,10 +47,6 @@ class KeyRing:
     def __iter__(self) -> Iterator[Key]:
         yield from self._fixed.values()
         yield from self._stored.values()
-
-    def find(self, digest: bytes) -> Key | None:
-        """The key that has, or had, the secret with this SHA-256."""
-        return self._by_digest.get(digest)
 
     def get(self, id: str) -> Key | None:
         """The key with that id."""
@@ -114,7 +113,7 @@ class KeyRing:
 
     def _reindex(self) -> None:
         self.revision += 1
-        self._by_digest = {}
+        self._by_digest.clear()
         for key in self:
             self._index(key)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 
 class Side(IntEnum):
@@ -15,10 +15,11 @@ class Side(IntEnum):
 
     @property
     def other(self) -> Side:
-        return _OTHER[self]
+        return OTHER[self]
 
 
-_OTHER = (Side.UPSTREAM, Side.CLIENT)
+# For whom a property is too slow.
+OTHER: Final = (Side.UPSTREAM, Side.CLIENT)
 
 
 @dataclass(slots=True)

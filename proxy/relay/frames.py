@@ -27,6 +27,9 @@ LENGTH_BITS = 0x7F
 # RFC 6455 section 5.5: the payload of a control frame.
 MAX_CONTROL_PAYLOAD = 125
 
+# Masking keys in a row that cover such a payload.
+_MOST_MASKS = MAX_CONTROL_PAYLOAD // 4 + 1
+
 # The longest header: two bytes, a 64-bit length, a masking key.
 MAX_HEADER = 14
 
@@ -54,6 +57,6 @@ def close_frame(code: int, reason: str, *, mask: bytes | None = None) -> bytes:
 def unmask(payload: bytes, key: bytes) -> bytes:
     """A control frame's payload (≤ 125 bytes) with its mask removed, or put on (section 5.3)."""
     size = len(payload)
-    stretched = (key * (size // 4 + 1))[:size]
+    stretched = (key * _MOST_MASKS)[:size]
     masked = int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")
     return masked.to_bytes(size, "big")

@@ -56,6 +56,10 @@ class _Stage(Enum):
     ASKED = "asked"
 
 
+# Found at once: an enum looks for its members each time.
+_HEARD: Final = _Stage.HEARD
+
+
 class Liveness:
     """The keepalive of one leg.
 
@@ -78,7 +82,7 @@ class Liveness:
 
     def __init__(self, keepalive: Keepalive, now: float) -> None:
         self._keepalive = keepalive
-        self._stage = _Stage.HEARD
+        self._stage = _HEARD
         # When there is something to decide, if no byte arrives before.
         self._due = now + keepalive.interval
         self._received = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy.relay.frames import (
@@ -37,6 +38,8 @@ _PONG: Final = int(Opcode.PONG)
 _LAST_DATA_OPCODE: Final = int(Opcode.BINARY)
 _BAD_LENGTH: Final = "a frame's length is not minimal or has its top bit set"
 _KNOWN_CONTROL: Final = frozenset({_CLOSE, _PING, _PONG})
+# The first byte of nearly every control frame: not fragmented, no RSV bit.
+_PLAIN_CONTROL: Final = frozenset(FIN | opcode for opcode in _KNOWN_CONTROL)
 
 
 class Extensions(Enum):
@@ -70,7 +73,7 @@ class Traffic:
         self.message_bytes = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class CloseSeen:
     """A Close frame that passed. `code` is None when it carried none."""
 
@@ -198,9 +201,9 @@ class Scanner:
         if size < position:
             self.left = position - size
             return None
-        as_read = not self._held and self.close is None
-        if self._held:
-            data = self._held + data
+        held = self._held
+        if held:
+            data = held + data
             size = len(data)
             self._held = b""
         mask_bit = self._mask_bit
@@ -226,9 +229,19 @@ class Scanner:
                 or opcode > _LAST_DATA_OPCODE
                 or (opcode != 0) == self._in_message
             ):
-                rule = self._broken_rule(first, opcode, second)
+                # Masked as it must be, what is left of its second byte is its length.
+                plain = first in _PLAIN_CONTROL and second ^ mask_bit <= MAX_CONTROL_PAYLOAD
+                rule = None if plain else self._broken_rule(first, opcode, second)
                 if rule is not None:
                     return self._refuse(data, position, rule)
+                if opcode > _LAST_DATA_OPCODE:
+                    start = position + (6 if mask_bit else 2)
+                    take = self._take_close if opcode == _CLOSE else self._take_ping_or_pong
+                    cut = take(data, position, start, start + length)
+                    if cut is not None:
+                        return cut
+                    position = start + length
+                    continue
             header = 6 if mask_bit else 2
             if length > MAX_CONTROL_PAYLOAD:
                 wide = 2 if length == 126 else 8
@@ -240,16 +253,11 @@ class Scanner:
                     return self._refuse(data, position, _BAD_LENGTH)
             elif size - position < header:
                 return self._hold(data, position)
-            if opcode > _LAST_DATA_OPCODE:
-                cut = self._take_control(data, position, header, length)
-                if cut is not None:
-                    return cut
-                as_read = as_read and self.close is None
-            elif self._count(first, opcode, length):
+            if self._count(first, opcode, length):
                 return self._refuse_size(data, position, header, length)
             position += header + length
         self.left = position - size
-        return None if as_read else Cut(data)
+        return Cut(data) if held or self.close is not None else None
 
     def _hold(self, data: bytes, position: int) -> Cut:
         self._held = data[position:]
@@ -322,34 +330,46 @@ class Scanner:
             )
         return None
 
-    def _take_control(self, data: bytes, position: int, header: int, length: int) -> Cut | None:
-        """Looks at a control frame; returns None to go on behind it."""
+    def _take_close(self, data: bytes, position: int, start: int, end: int) -> Cut | None:
+        """Looks at a Close frame; returns None to go on behind it.
+
+        Args:
+            position, start, end: of the frame, of its payload, and of both.
+        """
+        if len(data) < end:
+            return self._hold(data, position)
+        payload = data[start:end]
+        if self._mask_bit:
+            payload = unmask(payload, data[start - 4 : start])
+        seen = _read_close(payload)
+        if isinstance(seen, str):
+            return self._refuse(data, position, seen)
+        if self.close is None:
+            self.close = seen
+        self._traffic.opcodes[_CLOSE] += 1
+        return None
+
+    def _take_ping_or_pong(self, data: bytes, position: int, start: int, end: int) -> Cut | None:
+        """Looks at another control frame; arguments and result are those of `_take_close`."""
+        if len(data) < start:
+            return self._hold(data, position)
         opcode = data[position] & OPCODE_BITS
         sender = self._sender
-        if opcode == _CLOSE or (
+        if opcode == _PING:
+            if self._receiver is not None:
+                self._receiver.owes = True
+        elif sender is not None:
             # Only what can be an answer to a ping of ours is kept until it is whole.
-            opcode == _PONG
-            and sender is not None
-            and sender.payload is not None
-            and length == len(sender.payload)
-        ):
-            end = position + header + length
-            if len(data) < end:
-                return self._hold(data, position)
-            payload = data[position + header : end]
-            if self._mask_bit:
-                payload = unmask(payload, data[position + 2 : position + 6])
-            if opcode == _CLOSE:
-                rule = self._take_close(payload)
-                if rule is not None:
-                    return self._refuse(data, position, rule)
-            elif sender is not None and payload == sender.payload:
-                return self._swallow(data, position, end)
-        self._traffic.opcodes[opcode] += 1
-        if opcode == _PING and self._receiver is not None:
-            self._receiver.owes = True
-        elif opcode == _PONG and sender is not None:
+            if sender.payload is not None and end - start == len(sender.payload):
+                if len(data) < end:
+                    return self._hold(data, position)
+                payload = data[start:end]
+                if self._mask_bit:
+                    payload = unmask(payload, data[start - 4 : start])
+                if payload == sender.payload:
+                    return self._swallow(data, position, end)
             sender.owes = False
+        self._traffic.opcodes[opcode] += 1
         return None
 
     def _swallow(self, data: bytes, position: int, end: int) -> Cut:
@@ -360,13 +380,14 @@ class Scanner:
         self.bytes -= end - position
         return cut
 
-    def _take_close(self, payload: bytes) -> str | None:
-        """Reads a Close frame's payload (section 5.5.1); returns the rule it breaks, if any."""
-        if len(payload) == 1:
-            return "a Close frame's payload is one byte"
-        code = int.from_bytes(payload[:2], "big") if payload else None
-        if code is not None and not close_code_may_travel(code):
-            return "a Close frame carries a code that may not travel"
-        if self.close is None:
-            self.close = CloseSeen(code, payload[2:].decode("utf-8", "replace"))
-        return None
+
+# Nearly all that is ever said is the code 1000.
+@lru_cache(maxsize=64)
+def _read_close(payload: bytes) -> CloseSeen | str:
+    """What a Close frame's payload says, or the rule that it breaks (section 5.5.1)."""
+    if len(payload) == 1:
+        return "a Close frame's payload is one byte"
+    code = int.from_bytes(payload[:2], "big") if payload else None
+    if code is not None and not close_code_may_travel(code):
+        return "a Close frame carries a code that may not travel"
+    return CloseSeen(code, payload[2:].decode("utf-8", "replace"))

@@ -18,14 +18,15 @@ what is left. RFC 6455 section 7 is the theory.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from proxy import errors
-from proxy.relay.commands import Abort, Close, Command, Deadline, Divert, Finish, Send, Side
+from proxy.relay.commands import OTHER, Abort, Close, Command, Deadline, Divert, Finish, Send, Side
 from proxy.relay.frames import close_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxy.relay.scanner import Cut, Scanner
 
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 # wants the server to do it first) before we do, in seconds.
 LINGER = 0.5
 
-
-_OTHER = (Side.UPSTREAM, Side.CLIENT)
-_NAMES = ("client", "upstream")
-_SIDES = (Side.CLIENT, Side.UPSTREAM)
-_BOTH = 1 << Side.CLIENT | 1 << Side.UPSTREAM
+_CLIENT: Final = Side.CLIENT
+_UPSTREAM: Final = Side.UPSTREAM
+_NAMES: Final = ("client", "upstream")
+# Sets of sides, as bits.
+_BIT: Final = (1, 2)
+_BOTH: Final = 3
 
 
 class Phase(Enum):
@@ -49,10 +51,22 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+# Found at once: an enum looks for its members each time.
+_RELAYING: Final = Phase.RELAYING
+_CLOSED: Final = Phase.CLOSED
+
 # The commands of nearly every end, made once.
-_DIVERT = Divert()
-_CLOSE = (Close(Side.CLIENT), Close(Side.UPSTREAM))
-_LINGER = Deadline(LINGER)
+_DIVERT: Final = Divert()
+_CLOSE: Final = (Close(_CLIENT), Close(_UPSTREAM))
+_LINGER: Final = Deadline(LINGER)
+# What is left to close, by the set of sides that are being closed.
+_CLOSE_REST: Final = (_CLOSE, _CLOSE[1:], _CLOSE[:1], ())
+
+
+@lru_cache(maxsize=64)
+def _within(seconds: float) -> Deadline:
+    """The one command of all sessions that have so long."""
+    return Deadline(seconds)
 
 
 class Session:
@@ -69,12 +83,12 @@ class Session:
     __slots__ = (
         "_broken",
         "_close_codes",
-        "_close_timeout",
         "_closing",
         "_eof",
         "_finished",
         "_heard",
         "_mask",
+        "_patience",
         "_pending_close",
         "_skip",
         "_skip_side",
@@ -97,14 +111,14 @@ class Session:
         close_codes: Mapping[str, int],
     ) -> None:
         self.scanners = (client, upstream)
-        self.phase = Phase.RELAYING
+        self.phase = _RELAYING
         # How it ended: set by the first Close frame, loss or ending; then kept.
         self.initiator: str | None = None
         self.code: int | None = None
         self.reason = ""
         # In words for the log, when a peer broke the protocol.
         self.violation: str | None = None
-        self._close_timeout = close_timeout
+        self._patience = _within(close_timeout)
         self._close_codes = close_codes
         self._mask = mask
         # Per side, as bits: FIN or loss seen; its Close frame acted on; Finish commanded; Close or
@@ -123,140 +137,126 @@ class Session:
 
     # Events ------------------------------------------------------------------------------------
 
-    def cut(self, side: Side, cut: Cut) -> list[Command]:
-        """The scanner of `side` wants the last chunk treated as `cut` says."""
-        commands: list[Command] = []
-        if cut.forward:
-            commands.append(Send(_OTHER[side], cut.forward))
-        bit = 1 << side
-        seen = None if self._heard & bit else self.scanners[side].close
-        if seen is not None:
+    def cut(self, side: Side, cut: Cut) -> Sequence[Command]:
+        """The scanner of `side` wants the last chunk treated as `cut` says.
+
+        What of it may travel has been sent.
+        """
+        seen, bit = self.scanners[side].close, _BIT[side]
+        if seen is not None and not self._heard & bit:
             self._heard |= bit
             self._note(_NAMES[side], seen.code, seen.reason)
-        if cut.too_big is not None:
-            self.violation = cut.violation
-            self._skip_side, self._skip = side, cut.too_big
-            commands += self.end(
-                errors.CLIENT_MESSAGE_TOO_BIG
-                if side is Side.CLIENT
-                else errors.UPSTREAM_MESSAGE_TOO_BIG
-            )
-        elif cut.violation is not None:
-            self.violation = cut.violation
-            self._broken |= bit
-            commands += self.end(
-                errors.CLIENT_BROKE_PROTOCOL
-                if side is Side.CLIENT
-                else errors.UPSTREAM_BROKE_PROTOCOL
-            )
-        elif seen is not None:
-            commands += self._close_passed(side)
-        return commands
+            if cut.violation is None:
+                return self._close_passed(side)
+        return () if cut.violation is None else self._break_off(side, cut)
 
-    def eof(self, side: Side) -> list[Command]:
+    def eof(self, side: Side) -> Sequence[Command]:
         """FIN from a leg that can still be written to (plain TCP)."""
-        self._eof |= 1 << side
-        if self._lingers:
-            return self._close_both()
-        if self.phase is not Phase.RELAYING:
+        self._eof |= _BIT[side]
+        if self.phase is _CLOSED:
+            return () if self._closing == _BOTH else self._close_rest()
+        other = OTHER[side]
+        if self.phase is not _RELAYING:
             # A Close that waits for a frame's end is still delivered to whoever sent FIN.
             waits = self._pending_close is not None and side in self._pending_close
             closed = [] if waits else self._close(side)
-            return [*closed, *self._give_up_boundary(_OTHER[side])]
+            return [*closed, *self._give_up_boundary(other)]
         scanner = self.scanners[side]
-        if self._eof == _BOTH or self.scanners[_OTHER[side]].close is not None:
+        if self._eof == _BOTH or self.scanners[other].close is not None:
             # Nothing more can come, or the peer hung up on a Close in place of answering it.
             self._note(_NAMES[side], None, "")
             return self._close_both()
-        if side is Side.UPSTREAM and scanner.close is None:
+        if side is _UPSTREAM and scanner.close is None:
             lost = errors.UPSTREAM_LOST
             self._note_ours(lost)
             if scanner.left:
                 return self._close_both()
-            told = self._tell(Side.CLIENT, lost.code, lost.reason)
-            return [*told, *self._finish(Side.CLIENT), Deadline(self._close_timeout)]
+            told = self._tell(_CLIENT, lost.code, lost.reason)
+            return [*told, *self._finish(_CLIENT), self._patience]
         self._note(_NAMES[side], None, "")
         if scanner.truncated:
             return self._close_both()
-        return [*self._finish(_OTHER[side]), Deadline(self._close_timeout)]
+        return [*self._finish(other), self._patience]
 
-    def lost(self, side: Side, *, reset: bool) -> list[Command]:
+    def lost(self, side: Side, *, reset: bool) -> Sequence[Command]:
         """A leg's socket is gone; `reset` when by RST or an error, not in good order."""
-        bit = 1 << side
-        upstream_hung_up = self._lingers and side is Side.UPSTREAM
+        bit = _BIT[side]
         self._eof |= bit
+        if self.phase is _CLOSED:
+            lingers = self._closing != _BOTH
+            self._closing |= bit
+            return self._close_rest() if lingers and side is _UPSTREAM else ()
         self._closing |= bit
-        if upstream_hung_up:
-            return self._close_both()
+        other = OTHER[side]
         if self._pending_close is not None:
             self._pending_close.pop(side, None)
-        if self.phase is not Phase.RELAYING:
-            return self._give_up_boundary(_OTHER[side])
+        if self.phase is not _RELAYING:
+            return self._give_up_boundary(other)
         client_closed, upstream_closed = (scanner.close is not None for scanner in self.scanners)
-        if side is Side.UPSTREAM and not client_closed:
+        if side is _UPSTREAM and not client_closed:
             if not upstream_closed:
                 return self.end(errors.UPSTREAM_LOST)
             # It hung up behind its Close: the client's answer ends with us.
             self.phase = Phase.ENDING
-            self._told |= 1 << Side.CLIENT
-            return [_DIVERT, Deadline(self._close_timeout)]
+            self._told |= _BIT[_CLIENT]
+            return [_DIVERT, self._patience]
         self._note(_NAMES[side], None, "")
         if reset and not (client_closed or upstream_closed):
-            self.phase = Phase.CLOSED
-            return self._abort(_OTHER[side])
+            self.phase = _CLOSED
+            return self._abort(other)
         return self._close_both()
 
     def gone(self) -> None:
         """Both sockets are gone."""
         self.phase = Phase.ENDED
 
-    def end(self, ending: errors.Ending) -> list[Command]:
+    def end(self, ending: errors.Ending) -> Sequence[Command]:
         """The gateway ends the session; a second call changes nothing."""
-        if self.phase is not Phase.RELAYING:
-            return []
+        if self.phase is not _RELAYING:
+            return ()
         self.phase = Phase.ENDING
         self._note_ours(ending)
         commands: list[Command] = [_DIVERT]
-        for side, told in zip(_SIDES, (ending.to_client, ending.to_upstream), strict=True):
+        for side, told in zip(Side, (ending.to_client, ending.to_upstream), strict=True):
             if told is None:
                 commands += self._abort(side)
             else:
                 commands += self._tell(side, *told)
-        return [*commands, Deadline(self._close_timeout)]
+        return [*commands, self._patience]
 
-    def diverted(self, side: Side, data: bytes) -> list[Command]:
+    def diverted(self, side: Side, data: bytes) -> Sequence[Command]:
         """Bytes of a session that is ending: the rest of a frame under way, an answer, or noise."""
         if self.phase is not Phase.ENDING:
-            return []
+            return ()
         scanner = self.scanners[side]
         rest = scanner.left
         self._read_on(side, data)
         commands: list[Command] = []
         pending = self._pending_close
-        if pending is not None and _OTHER[side] in pending:
-            commands.append(Send(_OTHER[side], data[:rest]))
+        if pending is not None and OTHER[side] in pending:
+            commands.append(Send(OTHER[side], data[:rest]))
             if len(data) >= rest:
-                commands += self._send_close(_OTHER[side], pending.pop(_OTHER[side]))
-        answered = scanner.close is not None and self._told & (1 << side)
+                commands += self._send_close(OTHER[side], pending.pop(OTHER[side]))
+        answered = scanner.close is not None and self._told & _BIT[side]
         if answered:
             commands += self._close(side)
         return commands
 
-    def overdue(self) -> list[Command]:
+    def overdue(self) -> Sequence[Command]:
         """The last deadline is over: whoever is left has had time enough."""
         if self._lingers:
-            return self._close_both()
+            return self._close_rest()
         self._note("gateway", None, "")
-        self.phase = Phase.CLOSED
+        self.phase = _CLOSED
         self._closing = _BOTH
-        return [Abort(side) for side in _SIDES]
+        return [Abort(side) for side in Side]
 
     # Decisions ---------------------------------------------------------------------------------
 
     @property
     def _lingers(self) -> bool:
         """Whether all is said and the upstream has `LINGER` to hang up first."""
-        return self.phase is Phase.CLOSED and self._closing != _BOTH
+        return self.phase is _CLOSED and self._closing != _BOTH
 
     def _read_on(self, side: Side, data: bytes) -> None:
         """Looks at what is dropped, for the peer's answer to a Close of ours."""
@@ -264,12 +264,12 @@ class Session:
             dropped = min(self._skip, len(data))
             self._skip -= dropped
             data = data[dropped:]
-        while data and not self._broken & (1 << side):
+        while data and not self._broken & _BIT[side]:
             cut = self.scanners[side].feed(data)
             if cut is None:
                 return
             if cut.violation is not None:
-                self._broken |= 1 << side
+                self._broken |= _BIT[side]
             data = cut.later
 
     def _note(self, initiator: str, code: int | None, reason: str) -> None:
@@ -283,29 +283,42 @@ class Session:
         code = self._close_codes.get(ending.reason, ending.code)
         self._note("gateway", code, ending.reason)
 
-    def _close_passed(self, side: Side) -> list[Command]:
-        answered = self.scanners[_OTHER[side]].close is not None or self._told & (1 << side)
-        if not answered:
-            return [Deadline(self._close_timeout)]
-        if self._eof & (1 << Side.UPSTREAM):
+    def _break_off(self, side: Side, cut: Cut) -> Sequence[Command]:
+        """Ends a session of which a peer broke the protocol, or sent too big a message."""
+        self.violation = cut.violation
+        by_client = side is _CLIENT
+        if cut.too_big is not None:
+            self._skip_side, self._skip = side, cut.too_big
+            return self.end(
+                errors.CLIENT_MESSAGE_TOO_BIG if by_client else errors.UPSTREAM_MESSAGE_TOO_BIG
+            )
+        self._broken |= _BIT[side]
+        return self.end(
+            errors.CLIENT_BROKE_PROTOCOL if by_client else errors.UPSTREAM_BROKE_PROTOCOL
+        )
+
+    def _close_passed(self, side: Side) -> Sequence[Command]:
+        if self.scanners[OTHER[side]].close is None and not self._told & _BIT[side]:
+            return (self._patience,)
+        if self._eof & _BIT[_UPSTREAM]:
             return self._close_both()
         # Towards the client we are the server, which closes first; the upstream closes itself.
-        self.phase = Phase.CLOSED
-        return [_DIVERT, *self._close(Side.CLIENT), _LINGER]
+        self.phase = _CLOSED
+        return (_DIVERT, *self._close(_CLIENT), _LINGER)
 
     def _tell(self, side: Side, code: int, reason: str) -> list[Command]:
         """A Close frame of ours to a leg, now or at the end of the frame under way."""
-        source = self.scanners[_OTHER[side]]
-        bit = 1 << side
+        source = self.scanners[OTHER[side]]
+        bit = _BIT[side]
         if self._told & bit:
             return []  # Its answer to the first is awaited.
         if source.close is not None or self._finished & bit:
             return self._close(side)
-        mask = self._mask if side is Side.UPSTREAM else None
+        mask = self._mask if side is _UPSTREAM else None
         frame = close_frame(self._close_codes.get(reason, code), reason, mask=mask)
         if not source.left:
             return self._send_close(side, frame)
-        if self._eof & (1 << _OTHER[side]):
+        if self._eof & _BIT[OTHER[side]]:
             return self._close(side)  # The rest of that frame will never come.
         if self._pending_close is None:
             self._pending_close = {}
@@ -313,11 +326,11 @@ class Session:
         return []
 
     def _send_close(self, side: Side, frame: bytes) -> list[Command]:
-        self._told |= 1 << side
+        self._told |= _BIT[side]
         commands: list[Command] = [Send(side, frame)]
-        if self._eof & (1 << side) or self.scanners[side].close is not None:
+        if self._eof & _BIT[side] or self.scanners[side].close is not None:
             return commands + self._close(side)
-        if self._broken & (1 << side):
+        if self._broken & _BIT[side]:
             # Its answer cannot be recognised any more: FIN, and read until it hangs up.
             commands += self._finish(side)
         return commands
@@ -330,28 +343,28 @@ class Session:
         return self._close(side)
 
     def _close_both(self) -> list[Command]:
-        diverting = () if self._lingers else (_DIVERT,)  # A session that lingers has done so.
-        self.phase = Phase.CLOSED
-        return [
-            *diverting,
-            *self._close(Side.CLIENT),
-            *self._close(Side.UPSTREAM),
-            Deadline(self._close_timeout),
-        ]
+        return [_DIVERT, *self._close_rest()]
+
+    def _close_rest(self) -> list[Command]:
+        """Closes whoever is not being closed yet."""
+        rest = _CLOSE_REST[self._closing]
+        self._closing = _BOTH
+        self.phase = _CLOSED
+        return [*rest, self._patience]
 
     def _finish(self, side: Side) -> list[Command]:
-        self._finished |= 1 << side
+        self._finished |= _BIT[side]
         return [Finish(side)]
 
     def _close(self, side: Side) -> list[Command]:
-        bit = 1 << side
+        bit = _BIT[side]
         if self._closing & bit:
             return []
         self._closing |= bit
         return [_CLOSE[side]]
 
     def _abort(self, side: Side) -> list[Command]:
-        bit = 1 << side
+        bit = _BIT[side]
         if self._closing & bit:
             return []
         self._closing |= bit

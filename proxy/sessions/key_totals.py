@@ -33,9 +33,9 @@ class KeyTotals:
             self._by_key.clear()
 
     def take_over(self, ended: LiveSession) -> None:
-        """Adds what an ended session counted."""
+        """Adds what an ended session counted; to be called while they are kept."""
         key_id = ended.principal.key_id
-        if key_id is None or not self.kept:
+        if key_id is None:
             return
         sent, received = ended.state.scanners
         before = self._by_key.get(key_id, KeyTraffic())

@@ -19,13 +19,45 @@ class Settled(NamedTuple):
     """What of a live session is in the ledger already.
 
     Args:
-        at: when that was, on the loop's clock.
+        seconds: for which it was connected.
         messages, bytes: (from the client, from the upstream).
     """
 
-    at: float
+    seconds: float
     messages: tuple[int, int]
     bytes: tuple[int, int]
+
+
+class _Row:
+    """A `Usage` that grows with every session that ends."""
+
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "connections",
+        "last_used_at",
+        "messages_received",
+        "messages_sent",
+        "seconds",
+    )
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.seconds = 0.0
+        self.messages_sent = self.messages_received = 0
+        self.bytes_sent = self.bytes_received = 0
+        self.last_used_at: float | None = None
+
+    def usage(self, key_id: str, hour: int) -> Usage:
+        return Usage(
+            key_id,
+            hour,
+            self.connections,
+            self.seconds,
+            (self.messages_sent, self.messages_received),
+            (self.bytes_sent, self.bytes_received),
+            self.last_used_at,
+        )
 
 
 class Ledger:
@@ -39,73 +71,81 @@ class Ledger:
     def __init__(self, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._wall = wall
-        self._rows: dict[tuple[str, int], Usage] = {}
+        # By the id of a key and the beginning of an hour.
+        self._rows: dict[tuple[str, int], _Row] = {}
 
     def __len__(self) -> int:
         """How many rows wait for a store."""
         return len(self._rows)
 
     def settle(self, session: LiveSession) -> None:
-        """Takes down what a session used since it was last settled."""
-        key_id = session.principal.key_id
-        if key_id is None:
+        """Takes down what a live session used, and notes in it how far."""
+        if session.principal.key is None:
             return
-        now, wall = self._monotonic(), self._wall()
+        seconds = self._monotonic() - session.opened_at
+        self.take_down(session, seconds)
+        sent, received = session.state.scanners
+        session.settled = Settled(
+            seconds, (sent.messages, received.messages), (sent.bytes, received.bytes)
+        )
+
+    def take_down(self, session: LiveSession, seconds: float) -> None:
+        """Takes down what a session used since it was last settled.
+
+        Args:
+            seconds: for which it has been connected.
+        """
+        key = session.principal.key
+        if key is None:
+            return
+        wall = self._wall()
+        place = (key.id, int(wall // _HOUR) * _HOUR)
         sent, received = session.state.scanners
         messages = (sent.messages, received.messages)
         passed = (sent.bytes, received.bytes)
         before = session.settled
-        session.settled = Settled(now, messages, passed)
         if before is None:
-            before = Settled(session.opened_at, (0, 0), (0, 0))
-            connections, used_at = 1, wall - (now - session.opened_at)
+            self._add(place, 1, seconds, messages, passed, wall - seconds)
         else:
-            connections, used_at = 0, None
-        self._add(
-            Usage(
-                key_id,
-                int(wall // _HOUR) * _HOUR,
-                connections,
-                now - before.at,
-                _difference(messages, before.messages),
-                _difference(passed, before.bytes),
-                used_at,
-            )
-        )
+            messages = _difference(messages, before.messages)
+            passed = _difference(passed, before.bytes)
+            self._add(place, 0, seconds - before.seconds, messages, passed, None)
 
     def take(self) -> list[Usage]:
         """All rows; the ledger is empty then."""
-        rows = list(self._rows.values())
+        rows = [row.usage(*place) for place, row in self._rows.items()]
         self._rows.clear()
         return rows
 
     def put_back(self, rows: Iterable[Usage]) -> None:
         """Takes rows again that could not be stored."""
         for row in rows:
-            self._add(row)
+            self._add(row[:2], *row[2:])
 
-    def _add(self, row: Usage) -> None:
-        place = (row.key_id, row.hour)
-        known = self._rows.get(place)
-        if known is not None:
-            row = Usage(
-                row.key_id,
-                row.hour,
-                known.connections + row.connections,
-                known.seconds + row.seconds,
-                _sum(known.messages, row.messages),
-                _sum(known.bytes, row.bytes),
-                max(
-                    (at for at in (known.last_used_at, row.last_used_at) if at is not None),
-                    default=None,
-                ),
-            )
-        self._rows[place] = row
+    def _add(
+        self,
+        place: tuple[str, int],
+        connections: int,
+        seconds: float,
+        messages: tuple[int, int],
+        passed: tuple[int, int],
+        used_at: float | None,
+    ) -> None:
+        row = self._rows.get(place)
+        if row is None:
+            row = self._rows[place] = _Row()
+        sent, received = messages
+        row.messages_sent += sent
+        row.messages_received += received
+        sent, received = passed
+        row.bytes_sent += sent
+        row.bytes_received += received
+        row.connections += connections
+        row.seconds += seconds
+        known = row.last_used_at
+        if used_at is not None and (known is None or used_at > known):
+            row.last_used_at = used_at
 
 
 def _difference(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
     return now[Side.CLIENT] - before[Side.CLIENT], now[Side.UPSTREAM] - before[Side.UPSTREAM]
-
-
-def _sum(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    return one[0] + other[0], one[1] + other[1]

@@ -1,7 +1,8 @@
 """The hot path: bytes from one socket, past the scanner, into the other.
 
 `data_received` is all that happens per chunk. Whatever is not 'pass it on' leaves through the
-scanner's one return value; a session that ends swaps the protocol instead of testing a flag.
+scanner's one return value; a session that ends swaps who hears of a chunk and where it goes
+instead of testing a flag.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from proxy.relay.commands import OTHER
 from proxy.relay.scanner import Cut
 
 if TYPE_CHECKING:
@@ -38,31 +40,32 @@ class Leg(asyncio.Protocol):
         "_feed",
         "_peer_write",
         "_scan",
-        "_session",
-        "_side",
         "accepted",
         "accepted_at",
+        "diverted",
         "gone",
         "later",
         "liveness",
         "paused_at",
-        "receiver",
+        "session",
+        "side",
         "transport",
     )
 
     transport: asyncio.Transport
 
     def __init__(self, session: LiveSession, side: Side, scanner: Scanner) -> None:
-        self._session = session
-        self._side = side
+        self.session = session
+        self.side = side
+        # Says what of a chunk may travel: the scanner; `_judge` once the session is ending.
         self._feed: Feed = scanner.feed
         # What hears of each chunk: `_feed`, or `_wait` while others have their turn.
         self._scan: Feed = self._feed
         self._peer_write = _nowhere
         # The part of the last read that waits for its turn.
         self.later = b""
-        # Who hears of what arrives: this leg, or the `DivertedLeg` in its place.
-        self.receiver: asyncio.Protocol = self
+        # Whether what arrives is the session's to judge, which is ending.
+        self.diverted = False
         # Set by connection_lost.
         self.gone = False
         # Whether anybody is there; None where nobody is pinged.
@@ -83,8 +86,9 @@ class Leg(asyncio.Protocol):
 
     def divert(self) -> None:
         """Leaves what arrives from now on to the session, which is ending."""
-        self.receiver = DivertedLeg(self)
-        self.transport.set_protocol(self.receiver)
+        self.diverted = True
+        self._feed = self._scan = self._judge
+        self._peer_write = _nothing_travels
 
     def let_go(self) -> None:
         """Forgets the sockets, which are gone.
@@ -92,46 +96,42 @@ class Leg(asyncio.Protocol):
         uvloop's TLS keeps its last protocol: without this the two would hold each other, and
         40 KiB of buffers, until a full round of the garbage collector.
         """
-        del self.transport, self.receiver
+        del self.transport, self._feed, self._scan
         self._peer_write = _nowhere
 
     def feed_by(self, feed: Feed) -> None:
         """Shows each chunk to `feed` from now on, which has the scanner's answer."""
+        if self.diverted:
+            return
         if self._scan == self._feed:
             self._scan = feed
         self._feed = feed
-
-    @property
-    def session(self) -> LiveSession:
-        return self._session
-
-    @property
-    def side(self) -> Side:
-        return self._side
 
     def data_received(self, data: bytes) -> None:
         cut = self._scan(data)
         if cut is None:
             self._peer_write(data)
         else:
-            self._session.cut(self._side, cut)
+            self.session.cut(self.side, cut)
             if cut.later:
                 self._rest(cut.later)
 
     def eof_received(self) -> bool:
         if self.later:
             self._catch_up()
-        peer = self._session.legs[self._side.other].transport
+        session, side = self.session, self.side
+        peer = session.legs[OTHER[side]].transport
         if not (self.transport.can_write_eof() and peer.can_write_eof()):
             return False  # TLS has no half-close: the transport closes itself.
-        self._session.apply(self._session.state.eof(self._side))
+        session.apply(session.state.eof(side))
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None and self.later:
-            self._catch_up()
-        self.later = b""
-        self._session.lost(self._side, exc)
+        if self.later:
+            if exc is None:
+                self._catch_up()
+            self.later = b""
+        self.session.lost(self.side, exc)
 
     # Turns -------------------------------------------------------------------------------------
 
@@ -143,7 +143,8 @@ class Leg(asyncio.Protocol):
     def _put_by(self, later: bytes) -> None:
         """Keeps the rest of a read, and whatever follows, for later."""
         self.later = later
-        self._scan = self._wait
+        if not self.diverted:
+            self._scan = self._wait
         self._hold_back()
 
     def _wait(self, data: bytes) -> Cut:
@@ -152,12 +153,18 @@ class Leg(asyncio.Protocol):
         self._hold_back()
         return Cut(b"")
 
+    def _judge(self, data: bytes) -> None:
+        """Leaves what arrives to the session, which is ending, with whatever waits before it."""
+        if self.later:
+            data = self._take_later() + data
+        self.session.apply(self.session.state.diverted(self.side, data))
+
     def _hold_back(self) -> None:
         """Stops reading; a TLS leg only when much waits, for it loses what it holds at its end."""
         if self.transport.can_write_eof() or len(self.later) > MAX_WAITING:
             self.transport.pause_reading()
 
-    def take_later(self) -> bytes:
+    def _take_later(self) -> bytes:
         """What waits for its turn, which has come."""
         later, self.later = self.later, b""
         self._scan = self._feed
@@ -166,66 +173,43 @@ class Leg(asyncio.Protocol):
     def _go_on(self) -> None:
         if not self.later or self.gone:
             return
-        self.receiver.data_received(self.take_later())
+        self.data_received(self._take_later())
         if not self.later and self.paused_at is None:
             self.transport.resume_reading()
 
     def _catch_up(self) -> None:
         """The socket ends: what waits is passed on in one go, or it would be lost."""
-        later = self.take_later()
+        later = self._take_later()
+        session, side = self.session, self.side
         while later:
-            session = self._session
-            if self.receiver is not self:
-                session.apply(session.state.diverted(self._side, later))
+            if self.diverted:
+                session.apply(session.state.diverted(side, later))
                 return
-            cut = session.state.scanners[self._side].feed(later)
-            session.cut(self._side, cut or Cut(later))
+            cut = session.state.scanners[side].feed(later)
+            session.cut(side, cut or Cut(later))
             later = b"" if cut is None else cut.later
 
     # Back-pressure -----------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """This socket's reader is slow: its peer is not read until it has caught up."""
-        peer = self._session.legs[self._side.other]
+        peer = self.session.legs[OTHER[self.side]]
         if peer.paused_at is None:
             peer.paused_at = asyncio.get_running_loop().time()
             peer.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        peer = self._session.legs[self._side.other]
+        peer = self.session.legs[OTHER[self.side]]
         if peer.paused_at is not None:
-            self._session.paused(peer.side, peer.paused_at)
+            self.session.paused(peer.side, peer.paused_at)
             peer.paused_at = None
             if not (peer.gone or peer.later):
                 peer.transport.resume_reading()
 
 
-class DivertedLeg(asyncio.Protocol):
-    """A leg whose session is ending: what arrives is the session's to judge."""
-
-    __slots__ = ("_leg",)
-
-    def __init__(self, leg: Leg) -> None:
-        self._leg = leg
-
-    def data_received(self, data: bytes) -> None:
-        leg, session = self._leg, self._leg.session
-        if leg.later:
-            data = leg.take_later() + data
-        session.apply(session.state.diverted(leg.side, data))
-
-    def eof_received(self) -> bool:
-        return self._leg.eof_received()
-
-    def pause_writing(self) -> None:
-        self._leg.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._leg.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._leg.connection_lost(exc)
-
-
 def _nowhere(data: bytes) -> None:
     raise RuntimeError(f"{len(data)} bytes arrived before the leg began")
+
+
+def _nothing_travels(data: bytes) -> None:
+    """What a diverted leg hears was the session's to judge."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ENDINGS, FAILED
 from proxy.handshake.client import text_of
-from proxy.relay.commands import Close, Command, Deadline, Divert, Finish, Send, Side
+from proxy.relay.commands import OTHER, Close, Command, Deadline, Divert, Finish, Send, Side
 from proxy.relay.liveness import IdleClock, Liveness, lifetime_of
 from proxy.relay.session import Session
 from proxy.sessions.leg import Leg
 from proxy.sessions.metered_leg import MeteredLeg
-from proxy.sessions.sockets import give_up_after
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,11 +22,14 @@ if TYPE_CHECKING:
     from proxy.keys.principal import Principal
     from proxy.limits.limit import Limit
     from proxy.logs import Logger
-    from proxy.relay.liveness import Keepalive
     from proxy.relay.scanner import Cut, Scanner
     from proxy.sessions.ledger import Settled
     from proxy.sessions.registry import Registry
     from proxy.sessions.rules import SessionLimits, SessionRules
+
+# Found at once: an enum looks for its members each time.
+_CLIENT: Final = Side.CLIENT
+_UPSTREAM: Final = Side.UPSTREAM
 
 
 class LiveSession:
@@ -47,6 +49,7 @@ class LiveSession:
         limits: of its route and its key.
         mask: four unpredictable bytes, see `Session`.
         chance: a random number, at least 0 and below 1, by which its lifetime varies.
+        now: seconds on the loop's clock.
         user_agent: what the client calls itself; None when it does not.
         subprotocol: that the upstream chose; None when it chose none.
     """
@@ -94,6 +97,7 @@ class LiveSession:
         limits: SessionLimits,
         mask: bytes,
         chance: float,
+        now: float,
         user_agent: bytes | None = None,
         subprotocol: bytes | None = None,
         registry: Registry,
@@ -112,26 +116,28 @@ class LiveSession:
         self.user_agent, self.subprotocol = user_agent, subprotocol
         self.rules = rules
         self.limits = limits
+        one, other = scanners
         self.state = Session(
-            *scanners,
+            one,
+            other,
             close_timeout=rules.close_timeout,
             mask=mask,
             close_codes=rules.close_codes,
         )
         client_leg = MeteredLeg if limits.rates else Leg
         self.legs: tuple[Leg, ...] = (
-            client_leg(self, Side.CLIENT, scanners[0]),
-            Leg(self, Side.UPSTREAM, scanners[1]),
+            client_leg(self, _CLIENT, one),
+            Leg(self, _UPSTREAM, other),
         )
         self._registry = registry
         self._log = log
         self._loop = loop
         # On the loop's clock, as `ends_at`; None where it may last for ever.
-        self.opened_at = loop.time()
+        self.opened_at = now
         self.ends_at: float | None = None
         # None where it may be idle for ever.
         self.idle: IdleClock | None = None
-        self._wind_clocks(chance)
+        self._wind_clocks(now, chance)
         # When its credential ends, in seconds since the epoch; None for never.
         self.until = principal.until
         # What of it is in the ledger of usage; None while nothing is.
@@ -147,31 +153,25 @@ class LiveSession:
         first, second = self.legs
         first.begin(client, upstream)
         second.begin(upstream, client)
-        patience = self.rules.user_timeout
-        if patience is not None:
-            give_up_after(client, patience)
-            give_up_after(upstream, patience)
         self._registry.add(self)
         self._log.info("connection_opened", **self._described())
 
-    def _wind_clocks(self, chance: float) -> None:
+    def _wind_clocks(self, now: float, chance: float) -> None:
         """Begins what its rules measure: its life, its idle time, the silence of its legs."""
-        rules, now = self.rules, self.opened_at
+        rules = self.rules
         if rules.max_lifetime is not None:
             self.ends_at = now + lifetime_of(rules.max_lifetime, chance)
         if rules.idle_timeout is not None:
             self.idle = IdleClock(rules.idle_timeout, now)
-        if rules.keepalive is not None:
-            self._watch(rules.keepalive, now)
-
-    def _watch(self, keepalive: Keepalive, now: float) -> None:
-        """Has both scanners tell whether anybody is there."""
-        client, upstream = (Liveness(keepalive, now) for _ in self.legs)
-        self.legs[Side.CLIENT].liveness = client
-        self.legs[Side.UPSTREAM].liveness = upstream
-        first, second = self.state.scanners
-        first.watch(client, upstream)
-        second.watch(upstream, client)
+        keepalive = rules.keepalive
+        if keepalive is not None:
+            first, second = self.legs
+            client = first.liveness = Liveness(keepalive, now)
+            upstream = second.liveness = Liveness(keepalive, now)
+            # Both scanners tell whether anybody is there.
+            one, other = self.state.scanners
+            one.watch(client, upstream)
+            other.watch(upstream, client)
 
     def end(self, ending: Ending) -> None:
         """Ends the session for a reason of the gateway's."""
@@ -184,45 +184,47 @@ class LiveSession:
 
     def lost(self, side: Side, failure: Exception | None) -> None:
         """A leg's socket is gone."""
-        leg = self.legs[side]
+        leg, other = self.legs[side], self.legs[OTHER[side]]
         if failure is not None and not isinstance(failure, OSError):
             # No socket fails like this: the loop closed it because one of us raised.
             self._log.error("internal_error", **self._described(), failure=failure)
             self.apply(self.state.end(FAILED))
         leg.gone = True
-        leg.resume_writing()  # Nobody waits for a socket that is gone.
-        commands = self.state.lost(side, reset=failure is not None)
-        if self.legs[side.other].gone:
+        if other.paused_at is not None:
+            leg.resume_writing()  # Nobody waits for a socket that is gone.
+        if other.gone:
             self._ended()
         else:
-            self.apply(commands)
+            self.apply(self.state.lost(side, reset=failure is not None))
 
     def _ended(self) -> None:
-        self.state.gone()
-        self._disarm()
+        state = self.state
+        state.gone()
+        if self._due is not None:
+            self._due.discard(self)
         for leg in self.legs:
             leg.let_go()
         self.legs = ()  # The legs hold the session: without this cycle it is freed at once.
         duration = self._loop.time() - self.opened_at
         self._registry.remove(self, duration)
-        state = self.state
-        ending = ENDINGS.get(state.reason) if state.initiator == "gateway" else None
-        tell = getattr(self._log, ending.level if ending is not None else "info")
         sent, received = state.scanners
-        broken = {} if state.violation is None else {"rule": state.violation}
-        tell(
-            "connection_closed",
+        fields: dict[str, Any] = {
             **self._described(),
-            duration_s=round(duration, 3),
-            initiator=state.initiator,
-            code=state.code,
-            reason=state.reason,
-            messages_from_client=sent.messages,
-            messages_from_upstream=received.messages,
-            bytes_from_client=sent.bytes,
-            bytes_from_upstream=received.bytes,
-            **broken,
-        )
+            "duration_s": round(duration, 3),
+            "initiator": state.initiator,
+            "code": state.code,
+            "reason": state.reason,
+            "messages_from_client": sent.messages,
+            "messages_from_upstream": received.messages,
+            "bytes_from_client": sent.bytes,
+            "bytes_from_upstream": received.bytes,
+        }
+        if state.violation is not None:
+            fields["rule"] = state.violation
+        tell = self._log.info
+        if state.initiator == "gateway" and state.reason in ENDINGS:
+            tell = getattr(self._log, ENDINGS[state.reason].level)
+        tell("connection_closed", **fields)
 
     @property
     def client(self) -> str:
@@ -252,6 +254,8 @@ class LiveSession:
 
     def cut(self, side: Side, cut: Cut) -> None:
         """The scanner of `side` wants the last chunk treated as `cut` says."""
+        if cut.forward:
+            self._send(OTHER[side], cut.forward)
         if cut.answered:
             self._answered(side)
         elif cut.too_big is not None:
@@ -282,40 +286,35 @@ class LiveSession:
     def apply(self, commands: Sequence[Command]) -> None:
         """Carries out what the session decided."""
         for command in commands:
-            if isinstance(command, Send):
-                transport = self.legs[command.side].transport
-                if not transport.is_closing():  # Reset, and not reported yet.
-                    transport.write(command.data)
-            elif isinstance(command, Deadline):
+            if isinstance(command, Deadline):
                 self._arm(command.seconds)
-            elif isinstance(command, Divert):
-                self._divert()
             elif isinstance(command, Close):
                 self.legs[command.side].transport.close()
+            elif isinstance(command, Divert):
+                for leg in self.legs:
+                    leg.divert()
+            elif isinstance(command, Send):
+                self._send(command.side, command.data)
             elif isinstance(command, Finish):
                 self._finish(self.legs[command.side].transport)
             else:
                 self.legs[command.side].transport.abort()
+
+    def _send(self, side: Side, data: bytes) -> None:
+        transport = self.legs[side].transport
+        if not transport.is_closing():  # Reset, and not reported yet.
+            transport.write(data)
 
     @staticmethod
     def _finish(transport: asyncio.Transport) -> None:
         if transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
 
-    def _divert(self) -> None:
-        for leg in self.legs:
-            if not leg.gone and leg.receiver is leg:
-                leg.divert()
-
     def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._due = self._deadlines.lasting(seconds)
-        self._due.add(self)
-
-    def _disarm(self) -> None:
         if self._due is not None:
             self._due.discard(self)
-            self._due = None
+        due = self._due = self._deadlines.lasting(seconds)
+        due.add(self)
 
     def overdue(self) -> None:
         """The deadline that the session asked for has passed."""

@@ -57,7 +57,7 @@ class MeteredLeg(Leg):
         loop = asyncio.get_running_loop()
         now = loop.time()
         wait = min(self._metering.wait(now, later), _LONGEST_WAIT)
-        if not wait or self.receiver is not self:
+        if not wait or self.diverted:
             super()._rest(later)
             return
         self._note_excess(now)

@@ -71,14 +71,15 @@ class Registry:
         self._sessions[session.id] = session
 
     def remove(self, session: LiveSession, duration: float) -> None:
-        """Forgets an ended session and keeps its totals."""
+        """Forgets a session that ended after so many seconds and keeps its totals."""
         del self._sessions[session.id]
         self.occupancy.release(session.holders)
-        self._ledger.settle(session)
+        self._ledger.take_down(session, duration)
         self.totals[session.route].take_over(session, duration)
         if self.on_end is not None:
             self.on_end(session)
-        self.key_totals.take_over(session)
+        if self.key_totals.kept:
+            self.key_totals.take_over(session)
 
     def end(self, sessions: Iterable[LiveSession], ending: Ending) -> int:
         """Ends sessions in good order, however many; returns how many."""

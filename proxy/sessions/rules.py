@@ -49,17 +49,6 @@ class SessionRules:
         look_every = min(max(int(shortest * _ACCURACY), 1), _RAREST_LOOK)
         object.__setattr__(self, "look_every", look_every)
 
-    @property
-    def user_timeout(self) -> float | None:
-        """Seconds after which the kernel gives up a host that acknowledges nothing.
-
-        It also ends a peer that is alive and reads nothing, so it is never shorter than the write
-        deadline; where that is off, slow readers may take for ever, and it is off too.
-        """
-        if self.keepalive is None or self.write_timeout is None:
-            return None
-        return max(self.write_timeout, self.keepalive.interval + self.keepalive.timeout)
-
 
 class MeteredRate(NamedTuple):
     """How fast the client of a session may send.

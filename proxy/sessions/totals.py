@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy.relay.scanner import Traffic
@@ -77,13 +78,18 @@ class RouteTotals:
 
     def take_over(self, ended: LiveSession, duration: float) -> None:
         """Adds what an ended session counted."""
-        for side, scanner in enumerate(ended.state.scanners):
-            self.messages[side] += scanner.messages
-            self.bytes[side] += scanner.bytes
-        self.closes[ended.state.initiator or "gateway", code_label(ended.state.code)] += 1
+        state = ended.state
+        sent, received = state.scanners
+        messages, passed = self.messages, self.bytes
+        messages[0] += sent.messages
+        messages[1] += received.messages
+        passed[0] += sent.bytes
+        passed[1] += received.bytes
+        self.closes[state.initiator or "gateway", code_label(state.code)] += 1
         self.connection_duration.observe(duration)
 
 
+@lru_cache(maxsize=64)
 def code_label(code: int | None) -> str:
     """A close code as a label with a bounded number of values."""
     if code is None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from proxy.errors import Refused
 from proxy.handshake.answer import AnswerReader
 from proxy.handshake.body import unframe
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
 
     from proxy.config.limit_fields import Timeouts
     from proxy.deadlines import DeadlineQueue, Deadlines
@@ -23,6 +23,30 @@ if TYPE_CHECKING:
 
 UNREACHABLE: Final = "The service behind this gateway cannot be reached."
 LATE: Final = "The service behind this gateway did not answer in time."
+
+
+class Patience(NamedTuple):
+    """How long a route's upstream may take; None for as long as it likes.
+
+    Args:
+        connect: until there is a connection.
+        answer: from then on, until its answer's head is complete.
+        body: of a refusal.
+    """
+
+    connect: DeadlineQueue | None
+    answer: DeadlineQueue | None
+    body: DeadlineQueue
+
+    @classmethod
+    def of(cls, timeouts: Timeouts, deadlines: Deadlines) -> Patience:
+        """What a route's timeouts stand for."""
+        connect, answer = timeouts.upstream_connect, timeouts.upstream_handshake
+        return cls(
+            None if connect is None else deadlines.lasting(connect),
+            None if answer is None else deadlines.lasting(answer),
+            deadlines.lasting(timeouts.close),
+        )
 
 
 class Caller(Protocol):
@@ -48,8 +72,7 @@ class Attempt(asyncio.Protocol):
         member: the target; hears whether it could be connected to.
         request: the head to send.
         caller: hears what became of it.
-        timeouts: of answering.
-        deadlines: the queues for them.
+        patience: with the upstream.
         attempts: those whose callers wait.
     """
 
@@ -58,14 +81,13 @@ class Attempt(asyncio.Protocol):
         "_body",
         "_caller",
         "_cause",
-        "_deadlines",
         "_due",
         "_head",
         "_loop",
+        "_patience",
         "_reader",
         "_request",
         "_task",
-        "_timeouts",
         "began",
         "connected",
         "connected_in",
@@ -80,16 +102,14 @@ class Attempt(asyncio.Protocol):
         member: Member,
         request: bytes,
         caller: Caller,
-        timeouts: Timeouts,
-        deadlines: Deadlines,
+        patience: Patience,
         attempts: set[Attempt],
     ) -> None:
         self.member = member
         self._request = request
         # None once the caller has heard what it waits for.
         self._caller: Caller | None = caller
-        self._timeouts = timeouts
-        self._deadlines = deadlines
+        self._patience = patience
         self._attempts = attempts
         self._due: DeadlineQueue | None = None
         self._cause = ""
@@ -105,22 +125,35 @@ class Attempt(asyncio.Protocol):
 
     def begin(
         self,
-        connecting: Coroutine[Any, Any, Any],
+        connect: Callable[[], Awaitable[Any]],
         within: DeadlineQueue | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Begins to connect.
 
         Args:
-            connecting: its result is this protocol's `connection_made`.
+            connect: calls this protocol's `connection_made` when it goes well.
             within: the deadline for that; None sets none.
         """
         self._loop = loop
         self.began = loop.time()
         self._attempts.add(self)
+        if within is not None:
+            self.expect_connection(within)
+        self._task = loop.create_task(self._connect(connect), name="dial")
+
+    def expect_connection(self, within: DeadlineQueue | None) -> None:
+        """Sets the deadline for the connection, if there is to be one."""
         self._wait(within, "no connection in time")
-        self._task = loop.create_task(connecting, name="dial")
-        self._task.add_done_callback(self._connected)
+
+    def sent(self, size: int) -> None:
+        """So many bytes of the request are in the socket already."""
+        self._request = self._request[size:]
+
+    @property
+    def request(self) -> bytes:
+        """What is still to be sent."""
+        return self._request
 
     def cancel(self) -> None:
         """The caller does not want the answer any more."""
@@ -136,7 +169,7 @@ class Attempt(asyncio.Protocol):
         """Reads the body of a refusal until it is complete, long enough, or the socket ends."""
         self._caller = caller
         self._attempts.add(self)
-        self._wait(self._deadlines.lasting(self._timeouts.close), "no body in time")
+        self._wait(self._patience.body, "no body in time")
         self._look_at_body(ended=self.transport.is_closing())
 
     # The socket --------------------------------------------------------------------------------
@@ -149,10 +182,9 @@ class Attempt(asyncio.Protocol):
         self.connected = True
         self.connected_in = self._loop.time() - self.began
         self.member.reached()
-        self.transport.write(self._request)
-        patience = self._timeouts.upstream_handshake
-        within = None if patience is None else self._deadlines.lasting(patience)
-        self._wait(within, "no answer in time")
+        if self._request:
+            self.transport.write(self._request)
+        self._wait(self._patience.answer, "no answer in time")
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
@@ -189,22 +221,24 @@ class Attempt(asyncio.Protocol):
 
     # Decisions ---------------------------------------------------------------------------------
 
-    def _connected(self, task: asyncio.Task[Any]) -> None:
-        """Connecting is over; when it went well `connection_made` has been called."""
-        self._task = None
-        if task.cancelled():
-            return
-        failure = task.exception()
-        if failure is None or self._caller is None:
-            return
-        if isinstance(failure, OSError):
-            cause = words_of(failure)
-            self.member.missed(self._loop.time(), cause)
-            self._refuse(Refused("upstream_unreachable", UNREACHABLE, cause=cause))
+    async def _connect(self, connect: Callable[[], Awaitable[Any]]) -> None:
+        """Waits for the connection; when it goes well `connection_made` has been called."""
+        try:
+            await connect()
+        except OSError as failure:
+            self._task = None
+            if self._caller is not None:
+                cause = words_of(failure)
+                self.member.missed(self._loop.time(), cause)
+                self._refuse(Refused("upstream_unreachable", UNREACHABLE, cause=cause))
+        except Exception as failure:  # noqa: BLE001 - the caller makes a refusal of it
+            self._task = None
+            if self._caller is not None:
+                caller = self._conclude()
+                self._stop()
+                caller.broken(failure)
         else:
-            caller = self._conclude()
-            self._stop()
-            caller.broken(failure)
+            self._task = None
 
     def _hung_up(self) -> None:
         if self._head is not None:

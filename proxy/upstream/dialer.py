@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohappyeyeballs
 
-from proxy.upstream.attempt import Attempt
+from proxy.sockets import give_up_after
+from proxy.upstream.attempt import Attempt, Patience
 from proxy.upstream.series import Series
 from proxy.upstream.tls import unwatched
 
 if TYPE_CHECKING:
     import asyncio
     import ssl
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from aiohappyeyeballs import AddrInfoType as AddressInfo
 
     from proxy.config.upstream_fields import UpstreamTls
     from proxy.deadlines import DeadlineQueue, Deadlines
@@ -80,15 +84,13 @@ class Dialer:
         self._loop = loop
         # Those whose callers wait.
         self.attempts: set[Attempt] = set() if before is None else before.attempts
+        routes = tuple(routes)
+        self._patience = {route.name: Patience.of(route.timeouts, deadlines) for route in routes}
         self._contexts = {
             route.name: context(route.name, route.upstream_tls)
             for route in routes
             if any(target.secure for target in route.targets)
         }
-
-    def __len__(self) -> int:
-        """How many handshakes wait for their upstream."""
-        return len(self.attempts)
 
     def dial(
         self,
@@ -107,8 +109,7 @@ class Dialer:
         pool = self._pools[route.name]
         member = pool.only
         if member is not None and member.healthy:  # The way of nearly all: no detour.
-            patience = route.timeouts.upstream_connect
-            within = None if patience is None else self._deadlines.lasting(patience)
+            within = self._patience[route.name].connect
             return self._begin(route, request_for, member, caller, within)
         series = Series(
             pool.order(self._loop.time(), affinity),
@@ -126,8 +127,9 @@ class Dialer:
 
     def probe(self, route: Route, member: Member, request: bytes, caller: Caller) -> Dial:
         """Asks one target something that is no handshake of a client's, without a deadline."""
-        attempt = Attempt(member, request, caller, route.timeouts, self._deadlines, set())
-        attempt.begin(self.connect(route, member, lambda: attempt), None, self._loop)
+        attempt = Attempt(member, request, caller, self._patience[route.name], set())
+        connect = partial(self.connect, route, member, lambda: attempt)
+        attempt.begin(connect, None, self._loop)
         return attempt
 
     def _begin(
@@ -139,21 +141,48 @@ class Dialer:
         within: DeadlineQueue | None,
     ) -> Attempt:
         attempt = Attempt(
-            member, request_for(member), caller, route.timeouts, self._deadlines, self.attempts
+            member, request_for(member), caller, self._patience[route.name], self.attempts
         )
-        target = member.target
-        addresses = None
+        target, addresses = member.target, None
         if not target.secure and target.socket_path is None and not member.failing:
             addresses = self._resolver.known(target.host, target.port)
         if addresses is not None and len(addresses) == 1:
-            host, port = addresses[0][4][:2]
-            connecting: Coroutine[Any, Any, Any] = self._loop.create_connection(
-                lambda: attempt, host, port
-            )
+            connect = partial(self._connect_directly, route, addresses[0], attempt, within)
+            attempt.begin(connect, None, self._loop)
         else:
-            connecting = self.connect(route, member, lambda: attempt)
-        attempt.begin(connecting, within, self._loop)
+            connect = partial(self.connect, route, member, lambda: attempt)
+            attempt.begin(connect, within, self._loop)
         return attempt
+
+    async def _connect_directly(
+        self, route: Route, address: AddressInfo, attempt: Attempt, within: DeadlineQueue | None
+    ) -> None:
+        """Connects to the only address of a plain target, and sends the request as soon as it can.
+
+        On this host and its bridges a connection is there at once: nothing is waited for then.
+
+        Args:
+            within: the deadline for the connection, where it takes its time; None sets none.
+
+        Raises:
+            OSError: it cannot be reached.
+        """
+        family, kind, protocol, _, place = address
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            sock.connect_ex(place)
+            try:
+                attempt.sent(sock.send(attempt.request))
+            except OSError:  # It takes its time, or fails as will be found out again.
+                attempt.expect_connection(within)
+                await self._loop.sock_connect(sock, place)
+            if route.user_timeout is not None:
+                give_up_after(sock, route.user_timeout)
+            await self._loop.create_connection(lambda: attempt, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
 
     async def connect(
         self, route: Route, member: Member, protocol: Callable[[], asyncio.BaseProtocol]
@@ -181,6 +210,8 @@ class Dialer:
             await resolve(target.host, target.port), happy_eyeballs_delay=_ATTEMPT_DELAY, loop=loop
         )
         try:
+            if route.user_timeout is not None:
+                give_up_after(sock, route.user_timeout)
             await loop.create_connection(protocol, sock=sock, **secure)
         except BaseException:
             sock.close()

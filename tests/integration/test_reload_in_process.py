@@ -55,6 +55,8 @@ MADE = {
     "_Watched",
 }
 
+USER_TIMEOUT: Any = getattr(socket, "TCP_USER_TIMEOUT", None)
+
 
 class Scene:
     """A gateway, and the file that it reads again."""
@@ -184,6 +186,24 @@ async def test_store_and_sockets_outlive_reloads(scene: Scene) -> None:
         assert keeper.grace == 5.0
         assert gateway.config.drain.timeout == 33.0
         assert gateway.reloads.successful
+
+
+@pytest.mark.skipif(USER_TIMEOUT is None, reason="Linux alone has TCP_USER_TIMEOUT")
+async def test_sockets_of_clients_come_with_what_all_routes_agree_on(scene: Scene) -> None:
+    def inherited() -> Any:
+        (listener,) = gateway.public.sockets if gateway.public is not None else ()
+        option = listener.getsockopt(socket.IPPROTO_TCP, USER_TIMEOUT)
+        assert option == (gateway.house.user_timeout or 0) * 1000
+        return option
+
+    async with scene.serving() as gateway:
+        assert inherited() == 40_000
+        await scene.reload(timeouts={"write": "50s"})
+        assert inherited() == 50_000
+        other = {**scene.base["routes"][0], "name": "other", "path": "/other"}
+        other["keepalive"] = None
+        await scene.reload(routes=[*scene.base["routes"], other])
+        assert inherited() == 0
 
 
 async def test_record_tells_of_the_last_reload(scene: Scene) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import json.encoder
 import logging
 import re
+import runpy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy import logs
 from proxy.logs import FLUSH_EVERY, bridge_libraries, logger
 from tests.unit.loop import FakeLoop
 
@@ -31,6 +34,26 @@ NASTY = (
     "",
     " ",
     "level=error",
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary(max_size=4)  # Not JSON's: shown as Python does.
+    | st.sampled_from(NASTY),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+FIELDS = st.dictionaries(
+    st.text(max_size=8).filter(lambda name: name not in {"event", "failure", "ts", "level"}),
+    VALUES,
+    max_size=6,
 )
 
 
@@ -100,6 +123,44 @@ def test_any_value_makes_one_safe_line(value: str) -> None:
         assert only.isascii()
 
 
+def as_json_writes(line: str, level: str, event: str, fields: dict[str, Any]) -> str:
+    """What the standard library makes of an event that was logged at the moment of `line`."""
+    moment = {"ts": json.loads(line)["ts"]}
+    return json.dumps(
+        {**moment, "level": level, "event": event, **fields}, separators=(",", ":"), default=str
+    )
+
+
+@given(FIELDS, st.sampled_from(LEVELS), st.sampled_from(("connection_opened", "100%d", *NASTY)))
+def test_line_is_what_the_standard_library_writes(
+    fields: dict[str, Any], level: str, event: str
+) -> None:
+    (only,) = lines("json", level, event, **fields)
+    expected = as_json_writes(only, level, event, fields)
+    if len(expected) <= 2048:
+        assert only == expected
+
+
+@given(st.integers(0, 4102444800000))
+def test_milliseconds_are_those_of_the_moment(at: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", lambda: (at + 0.5) / 1000)
+        only = line("json")
+    moment = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
+    assert datetime.fromisoformat(json.loads(only)["ts"]) == moment
+
+
+def test_python_without_an_encoder_in_c_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"path": NASTY[7], "nan": float("nan"), "seconds": 1.5, "none": None, "odd": {1}}
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    stream = io.StringIO()
+    runpy.run_path(logs.__file__)["logger"](level="info", form="json", stream=stream).info(
+        "event", **fields
+    )
+    only = stream.getvalue()[:-1]
+    assert only == as_json_writes(only, "info", "event", fields)
+
+
 @pytest.mark.parametrize("form", ["json", "pretty"])
 def test_line_is_bounded(form: str) -> None:
     long = "x" * 100_000
@@ -112,6 +173,15 @@ def test_line_is_bounded(form: str) -> None:
 def test_short_values_are_not_cut() -> None:
     value = "x" * 512
     assert json.loads(line("json", path=value))["path"] == value
+
+
+def test_event_without_fields_is_a_line() -> None:
+    assert list(json.loads(line("json"))) == ["ts", "level", "event"]
+
+
+def test_failure_alone_comes_with_its_traceback() -> None:
+    read = json.loads(line("json", failure=failure("a fault")))
+    assert list(read) == ["ts", "level", "event", "traceback"]
 
 
 def test_values_of_other_kinds_are_shown() -> None:
@@ -350,3 +420,22 @@ def test_an_exception_is_for_the_log_alone(form: str, level: str) -> None:
     log.error("event", n=2, failure=failure("a fault"))
     assert heard == [{"n": 1}, {"n": 2}]
     assert "a fault" in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+@pytest.mark.parametrize("level", ["info", "error"])
+@pytest.mark.parametrize("length", [513, 100_000])
+def test_a_long_value_is_heard_cut(form: str, level: str, length: int) -> None:
+    heard: list[dict[str, Any]] = []
+    log = logger(
+        level=level,
+        form=form,
+        stream=io.StringIO(),
+        heard=lambda *event: heard.append(event[2]),
+    )
+    log.info("event", path="x" * length, route="chat", status=401)
+    log.info("event", path="x" * 512, route="chat")
+    assert heard == [
+        {"path": "x" * 512 + "…", "route": "chat", "status": 401},
+        {"path": "x" * 512, "route": "chat"},
+    ]

@@ -50,12 +50,12 @@ def found(routes: RouteTable, path: bytes, host: str = "any.test") -> str | None
     ],
 )
 def test_route_serves_its_path_and_what_lies_under_it(path: bytes, *, serves: bool) -> None:
-    assert route(path="/app").matches(path) is serves
+    assert (found(table({"path": "/app"}), path) is not None) is serves
 
 
 @pytest.mark.parametrize("path", [b"/", b"/x", b"/x/y/"])
 def test_root_serves_everything(path: bytes) -> None:
-    assert route(path="/").matches(path)
+    assert found(table({"path": "/"}), path) is not None
 
 
 def test_longest_path_wins_whatever_the_order() -> None:
@@ -162,7 +162,7 @@ def test_what_is_asked_for_never_becomes_ambiguous(
 
 
 def client(address: str = "192.0.2.7", scheme: str = "http") -> Client:
-    return Client(ip_address(address), ip_address("10.0.0.1"), trusted=True, scheme=scheme)
+    return Client.of(ip_address(address), ip_address("10.0.0.1"), trusted=True, scheme=scheme)
 
 
 def refusal(made: Route, caller: Client, *lines: str) -> str | None:
@@ -309,7 +309,7 @@ def test_route_with_several_targets_rewrites_for_each() -> None:
 
 def test_route_of_any_page_admits_every_origin() -> None:
     here = ip_address("192.0.2.7")
-    client = Client(here, here, trusted=False, scheme="https")
+    client = Client.of(here, here, trusted=False, scheme="https")
     for origin in (b"https://a.test", b"null", b""):
         assert route().admits(origin, client, headers("Host: b.test"))
 
@@ -326,3 +326,21 @@ def test_route_is_found_by_its_name() -> None:
 def test_route_asks_for_credentials_as_configured(auth: str) -> None:
     assert route(auth=auth).auth == auth
     assert route().auth == "required"
+
+
+# Vanished hosts ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("write", "keepalive", "patience"),
+    [
+        ("30s", {"interval": "20s", "timeout": "20s"}, 40),
+        ("60s", {"interval": "20s", "timeout": "20s"}, 60),
+        (None, {"interval": "20s", "timeout": "20s"}, None),
+        ("30s", None, None),
+    ],
+)
+def test_kernel_is_never_less_patient_than_the_write_deadline(
+    write: str | None, keepalive: dict[str, Any] | None, patience: float | None
+) -> None:
+    assert route(timeouts={"write": write}, keepalive=keepalive).user_timeout == patience

@@ -131,9 +131,9 @@ def test_token_stands_where_a_key_may(asked: Question) -> None:
 def test_change_of_a_key_is_a_reason_to_judge_anew() -> None:
     ring = KeyRing()
     by = Authenticator({}, KeyVerifier(ring, Trust()), tickets=Tickets())
-    before = by.revision
+    before = by.ring.revision
     ring.put("one", Key("one", "one", (Secret(digest_of(b"x")),)))
-    assert by.revision > before
+    assert by.ring.revision > before
 
 
 def test_token_opens_the_routes_that_it_names() -> None:
@@ -204,6 +204,7 @@ def test_plugin_is_not_asked_for_what_is_known() -> None:
 def test_message_is_awaited_where_the_request_says_nothing() -> None:
     assert AUTHENTICATOR.awaits(question(route="first")) is GRAPHQL_WS
     assert AUTHENTICATOR.awaits(question("Authorization: Basic x", route="first")) is GRAPHQL_WS
+    assert set(AUTHENTICATOR.first_messages) == {"first"}
     assert AUTHENTICATOR.awaits(question(route="chat")) is None
     assert AUTHENTICATOR.awaits(question(route="nowhere")) is None
 
@@ -218,3 +219,12 @@ def test_request_that_says_two_things_is_not_waited_for() -> None:
     with pytest.raises(Refused) as caught:
         AUTHENTICATOR.awaits(asked)
     assert caught.value.code == "key_ambiguous"
+
+
+def test_wrong_credential_in_a_message_is_marked_and_not_challenged() -> None:
+    with pytest.raises(Refused) as caught:
+        AUTHENTICATOR.verify(Found(b"wrong", "key"), question(route="first"))
+    refused = caught.value
+    assert (refused.code, refused.headers) == ("key_unknown", ())
+    assert refused.shown == digest_of(b"wrong")
+    assert AUTHENTICATOR.verify(Found(SECRET.encode(), "key"), question()).key_id == "one"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 
 from tests.unit.gateway.scene import Gateway
 from tests.unit.loop import FakeTransport
+
+USER_TIMEOUT: Any = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 @pytest.mark.parametrize(("limit", "there"), [(None, 9999), (2, 1)])
@@ -37,6 +40,31 @@ def test_one_too_many_is_noted(there: int) -> None:
         }
     ]
     assert gateway.admission.account.limited == {("chat", "unauthenticated"): 1}
+
+
+class Wired(FakeTransport):
+    """A transport that tells its socket."""
+
+    def __init__(self, sock: socket.socket | None) -> None:
+        super().__init__()
+        self._sock = sock
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._sock if name == "socket" else default
+
+
+@pytest.mark.skipif(USER_TIMEOUT is None, reason="Linux alone has TCP_USER_TIMEOUT")
+@pytest.mark.parametrize(("inherited", "asked"), [(None, 60_000), (40.0, 60_000), (60.0, 0)])
+def test_kernel_is_asked_where_the_listener_said_something_else(
+    inherited: float | None, asked: int
+) -> None:
+    gateway = Gateway({"keepalive": {"interval": "30s", "timeout": "30s"}})
+    (route,) = gateway.admission.rules.routes
+    gateway.house.user_timeout = inherited
+    with socket.socket() as sock:
+        gateway.house.hold_to(route, Wired(sock))
+        assert sock.getsockopt(socket.IPPROTO_TCP, USER_TIMEOUT) == asked
+    gateway.house.hold_to(route, Wired(None))  # Some transports have no socket to show.
 
 
 async def test_house_is_emptied() -> None:

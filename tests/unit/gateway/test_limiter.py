@@ -327,6 +327,17 @@ def test_session_without_limits_shares_the_rules_of_all() -> None:
     assert limits_of(house, holder()) is UNLIMITED
 
 
+def test_sessions_share_what_holds_for_all_of_their_route() -> None:
+    house = House(top={"message_size": "1KiB", "on_exceed": "close"})
+    limits = limits_of(house)
+    assert limits.message_sizes[0].value == 1024
+    assert limits is limits_of(house, holder())
+    assert limits == limits_of(house, holder(connections=1))
+    assert limits != limits_of(house, holder(on_exceed="throttle"))
+    house = House(top={"bytes_per_second": "1MiB"})
+    assert limits_of(house) is not limits_of(house), "each has a count of its own"
+
+
 def test_strictest_message_size_holds_in_each_direction() -> None:
     house = House(top={"message_size": "1KiB"}, chat={"message_size": {"upstream_to_client": 500}})
     up, down = limits_of(house).message_sizes

@@ -77,7 +77,7 @@ def test_handshake_that_fails_counts_nowhere() -> None:
 
 def asked(balance: str, principal: Any, address: str = "192.0.2.7") -> HandshakeRequest:
     made = config({"upstream": {"targets": TARGETS, "balance": balance}})
-    client = Client(ip_address(address), ip_address(address), trusted=False, scheme="http")
+    client = Client.of(ip_address(address), ip_address(address), trusted=False, scheme="http")
     asks = HandshakeRequest("id", 0.0, request(upgrade("/chat")), client, gateway().admission.rules)
     asks.route, asks.principal = Route.of(made, made.routes[0]), principal
     return asks

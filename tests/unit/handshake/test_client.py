@@ -67,7 +67,7 @@ def test_within_is_any_of_the_networks() -> None:
 @pytest.mark.parametrize("peer", ["192.0.2.1", "2001:db8::1", "11.0.0.0"])
 def test_stranger_speaks_for_nobody_else(peer: str) -> None:
     found = client("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", peer=peer)
-    assert found == Client(ip_address(peer), ip_address(peer), trusted=False, scheme="http")
+    assert found == Client.of(ip_address(peer), ip_address(peer), trusted=False, scheme="http")
 
 
 def test_scheme_of_a_stranger_is_that_of_its_socket() -> None:
@@ -84,7 +84,7 @@ def test_nobody_is_trusted_by_default() -> None:
         trusted_proxies=(),
         address_header=b"x-forwarded-for",
     )
-    assert found == Client(peer, peer, trusted=False, scheme="http")
+    assert found == Client.of(peer, peer, trusted=False, scheme="http")
 
 
 # Trusted proxies -----------------------------------------------------------------------------

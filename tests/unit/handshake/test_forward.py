@@ -21,8 +21,8 @@ from proxy.handshake.settings import HeaderSettings
 from tests.harness import heads
 from tests.unit.build import headers, request
 
-STRANGER = Client(ip_address("192.0.2.7"), ip_address("192.0.2.7"), trusted=False, scheme="http")
-PROXIED = Client(ip_address("192.0.2.7"), ip_address("10.0.0.1"), trusted=True, scheme="https")
+STRANGER = Client.of(ip_address("192.0.2.7"), ip_address("192.0.2.7"), trusted=False, scheme="http")
+PROXIED = Client.of(ip_address("192.0.2.7"), ip_address("10.0.0.1"), trusted=True, scheme="https")
 OURS = (b"X-Request-Id: ours", b"X-Wskeeper-Route: chat", b"X-Wskeeper-Key-Id: legacy")
 
 

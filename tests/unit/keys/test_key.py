@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proxy.errors import KEY_OBJECTIONS, REFUSALS
 from proxy.keys.key import (
     STATES,
+    UNLIMITED,
     Key,
     KeyLimits,
     Secret,
@@ -228,7 +229,9 @@ def test_nothing_changes_before_the_next_end(
 
 
 def test_key_without_limits_has_none() -> None:
-    assert key().limits == KeyLimits(connections=None)
+    assert key().limits is UNLIMITED
+    assert key(limits=KeyLimits(connections=None)).limits is UNLIMITED
+    assert key(limits=KeyLimits(connections=1)).limits == KeyLimits(connections=1)
 
 
 def test_nothing_kept_holds_a_secret() -> None:

@@ -10,6 +10,8 @@ from proxy.relay.session import Phase, Session
 from tests.harness import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.errors import Ending
 
 CLOSE_TIMEOUT = 5.0
@@ -17,14 +19,14 @@ CLOSE_TIMEOUT = 5.0
 BREACH = b"\x83\x00"
 # Reasons that only the gateway gives; the tests' peers use others.
 OURS = {
-    "draining",
-    "protocol_error",
-    "peer_error",
-    "upstream_lost",
-    "upstream_stalled",
-    "client_stalled",
-    "internal_error",
-    "message_too_big",
+    b"draining",
+    b"protocol_error",
+    b"peer_error",
+    b"upstream_lost",
+    b"upstream_stalled",
+    b"client_stalled",
+    b"internal_error",
+    b"message_too_big",
 }
 
 
@@ -75,9 +77,11 @@ class Peer:
         rest, rig = data, self._rig
         while rest and not rig.diverted:
             cut = rig.session.scanners[self._side].feed(rest)
-            rig.obey(
-                [Send(self._side.other, rest)] if cut is None else rig.session.cut(self._side, cut)
-            )
+            forward = rest if cut is None else cut.forward
+            if forward:
+                rig.obey([Send(self._side.other, forward)])
+            if cut is not None:
+                rig.obey(rig.session.cut(self._side, cut))
             rest = b"" if cut is None else cut.later
         if rest:
             rig.obey(rig.session.diverted(self._side, rest))
@@ -114,7 +118,7 @@ class Peer:
         assert not self.told, "bytes behind our Close frame"
         self.got += data
         frame = frames.take(bytearray(data))
-        if frame is not None and frame.opcode == frames.CLOSE and frame.close_reason in OURS:
+        if frame is not None and frame.opcode == frames.CLOSE and frame.payload[2:] in OURS:
             assert frame.raw == data
             assert (frame.mask is not None) is not self.masked
             assert _whole_frames(self.relayed), "our Close frame inside a frame"
@@ -183,7 +187,7 @@ class Rig:
         """Who ended it, with which code and reason: as counted and logged."""
         return self.session.initiator, self.session.code, self.session.reason
 
-    def obey(self, commands: list[Command]) -> None:
+    def obey(self, commands: Sequence[Command]) -> None:
         assert not (commands and self.client.lost and self.upstream.lost)
         for command in commands:
             match command:

@@ -249,6 +249,16 @@ def test_ending_behind_both_closes_changes_nothing(rig: Rig) -> None:
     assert rig.deadline == LINGER
 
 
+@pytest.mark.parametrize("side", Side)
+def test_bytes_behind_the_answer_to_our_close_change_nothing(rig: Rig, side: Side) -> None:
+    """TLS hands over what it has decrypted, also when its socket is being closed."""
+    peer = rig.peers[side]
+    rig.gateway_ends(errors.DRAINING)
+    peer.sends(peer.close_frame(1001))
+    assert peer.closed
+    assert list(rig.session.diverted(side, peer.frame(frames.PING))) == []
+
+
 @pytest.mark.parametrize(
     ("ending", "stalled", "other"),
     [

@@ -110,6 +110,7 @@ class House:
             limits=limits,
             mask=bytes(4),  # so that what is said stays readable
             chance=0.5,
+            now=self.loop.time(),
             registry=self.registry,
             deadlines=self.deadlines,
             log=self.log,

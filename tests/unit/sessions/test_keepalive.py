@@ -296,20 +296,3 @@ def test_legs_are_looked_at_as_often_as_the_shortest_deadline_asks(
 ) -> None:
     made = {name: getattr(RULES, name) for name in RULES.__slots__ if name != "look_every"}
     assert SessionRules(**{**made, **rules}).look_every == every
-
-
-@pytest.mark.parametrize(
-    ("write", "keepalive", "patience"),
-    [
-        (30.0, Keepalive(20, 20, strict=False), 40),
-        (60.0, Keepalive(20, 20, strict=False), 60),
-        (None, Keepalive(20, 20, strict=False), None),
-        (30.0, None, None),
-    ],
-)
-def test_kernel_is_never_less_patient_than_the_write_deadline(
-    write: float | None, keepalive: Keepalive | None, patience: float | None
-) -> None:
-    made = {name: getattr(RULES, name) for name in RULES.__slots__ if name != "look_every"}
-    rules = SessionRules(**{**made, "write_timeout": write, "keepalive": keepalive})
-    assert rules.user_timeout == patience

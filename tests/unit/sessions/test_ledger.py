@@ -95,7 +95,10 @@ def test_sessions_of_one_key_share_a_row_and_other_keys_have_their_own() -> None
 
 def test_session_of_nobody_is_not_written_down() -> None:
     house = House()
-    Scene(house, principal=NOBODY).gone()
+    scene = Scene(house, principal=NOBODY)
+    house.ledger.settle(scene.session)
+    assert scene.session.settled is None
+    scene.gone()
     assert len(house.ledger) == 0
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from proxy import errors
 from proxy.relay.scanner import MAX_FRAMES
 from proxy.sessions.recorder import MOST_WATCHED, WATCHED_FOR, Rates, Recorders
 from tests.harness import frames
-from tests.unit.sessions.scene import CLIENT, HELLO, REPLY, UPSTREAM, Scene
+from tests.unit.sessions.scene import (
+    CLIENT,
+    CLIENT_CLOSE,
+    HELLO,
+    REPLY,
+    UPSTREAM,
+    Scene,
+)
 
 
 @pytest.fixture
@@ -65,6 +73,29 @@ def test_record_outlives_a_pause_for_others(scene: Scene, recorders: Recorders) 
     scene.receives(CLIENT, HELLO)
     assert scene.upstream.written == many + HELLO
     assert seen(recorders, scene)[:2] == [(CLIENT, 5), (CLIENT, 0)]
+
+
+def test_record_may_begin_while_others_have_their_turn(scene: Scene, recorders: Recorders) -> None:
+    many = frames.masked(frames.TEXT, b"") * MAX_FRAMES
+    scene.receives(CLIENT, many + HELLO)
+    recorders.look(scene.session)
+    scene.receives(CLIENT, HELLO)
+    assert scene.upstream.written == many
+    scene.loop.advance()
+    assert scene.upstream.written == many + HELLO * 2
+    assert seen(recorders, scene) == [(CLIENT, 5), (CLIENT, 5)]
+
+
+def test_end_of_a_record_passes_on_nothing_of_an_ending_session(
+    scene: Scene, recorders: Recorders
+) -> None:
+    recorders.look(scene.session)
+    scene.session.end(errors.DRAINING)
+    told = scene.told()
+    recorders.look(scene.session).stop()
+    scene.receives(CLIENT, HELLO + CLIENT_CLOSE)
+    assert scene.told() == told
+    assert scene.client.closed
 
 
 def test_session_may_end_while_it_is_watched(scene: Scene, recorders: Recorders) -> None:

@@ -72,6 +72,17 @@ def test_places_are_given_back_when_sessions_end() -> None:
     assert len(house.registry.occupancy) == 0
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_totals_of_keys_are_kept_while_they_are_wanted(*, kept: bool) -> None:
+    house = House()
+    house.registry.key_totals.keep(kept=kept)
+    for scene in sample(house).values():
+        scene.receives(CLIENT, HELLO)
+        scene.gone()
+    messages = {key_id: seen.messages for key_id, seen in house.registry.key_totals.now().items()}
+    assert messages == ({"one": (2, 0), "two": (1, 0)} if kept else {})
+
+
 def test_ordered_end_reaches_both_peers_with_its_code_and_reason() -> None:
     house = House()
     scenes = sample(house)

@@ -4,51 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy.deadlines import Deadlines
-from proxy.upstream.attempt import Attempt
+from proxy.upstream.attempt import Attempt, Patience
 from proxy.upstream.pool import COOLING
 from tests.unit.loop import FakeLoop, FakeTransport
 from tests.unit.upstream.scene import REFUSAL, REQUEST, SWITCH, Caller, Changes, member, route
 
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+
 # The protocol, on paper ----------------------------------------------------------------------
 
 
-class Task:
+class Connecting:
     """A connecting that is under way."""
 
-    def __init__(self) -> None:
-        self.was_cancelled = False
-        self.done: Any = None
+    def __await__(self) -> Generator[None]:
+        yield
 
-    def add_done_callback(self, done: Any) -> None:
-        self.done = done
+
+class Task:
+    """What waits for it, by hand."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._coroutine.send(None)
+        self.was_cancelled = False
 
     def cancel(self) -> None:
         self.was_cancelled = True
 
     def fails(self, failure: BaseException) -> None:
-        self.failure = failure
-        self.done(self)
+        with pytest.raises(StopIteration):
+            self._coroutine.throw(failure)
+
+    def is_over(self) -> None:
+        """It was cancelled, and hears of it."""
+        with pytest.raises(asyncio.CancelledError):
+            self._coroutine.throw(asyncio.CancelledError())
 
     def succeeds(self) -> None:
-        self.failure = None
-        self.done(self)
-
-    def exception(self) -> BaseException | None:
-        return self.failure
-
-    def cancelled(self) -> bool:
-        return self.was_cancelled
+        with pytest.raises(StopIteration):
+            self._coroutine.send(None)
 
 
 class Loop(FakeLoop):
     def create_task(self, coroutine: Any, *, name: str) -> Task:
-        del coroutine, name
-        self.task = Task()
+        del name
+        self.task = Task(coroutine)
         return self.task
 
 
@@ -62,11 +69,9 @@ class Scene:
         self.transport = FakeTransport()
         self.changes = Changes()
         self.member = member(changed=self.changes)
-        settings, deadlines = route(**timeouts).timeouts, Deadlines(self.loop)
-        self.dial = Attempt(self.member, REQUEST, self.caller, settings, deadlines, self.attempts)
-        patience = settings.upstream_connect
-        within = None if patience is None else deadlines.lasting(patience)
-        self.dial.begin(None, within, self.loop)
+        patience = Patience.of(route(**timeouts).timeouts, Deadlines(self.loop))
+        self.dial = Attempt(self.member, REQUEST, self.caller, patience, self.attempts)
+        self.dial.begin(Connecting, patience.connect, self.loop)
 
     def connects(self) -> None:
         self.dial.connection_made(self.transport)
@@ -196,7 +201,7 @@ def test_caller_that_left_hears_nothing(scene: Scene, *, connected: bool) -> Non
         scene.dial.connection_lost(None)
     else:
         assert scene.loop.task.was_cancelled
-        scene.loop.task.fails(asyncio.CancelledError())
+        scene.loop.task.is_over()
         scene.dial.connection_made(scene.transport)
         assert scene.transport.aborted
     scene.loop.advance(100)
@@ -205,9 +210,27 @@ def test_caller_that_left_hears_nothing(scene: Scene, *, connected: bool) -> Non
 
 def test_failure_after_the_caller_left_is_nobodys(scene: Scene) -> None:
     scene.dial.cancel()
-    scene.loop.task.was_cancelled = False
     scene.loop.task.fails(OSError("late"))
     assert not scene.told
+
+
+def test_fault_after_the_caller_left_is_nobodys(scene: Scene) -> None:
+    scene.dial.cancel()
+    scene.loop.task.fails(ValueError("late"))
+    assert not scene.told
+
+
+def test_what_is_in_the_socket_already_is_not_sent_again(scene: Scene) -> None:
+    scene.dial.sent(7)
+    assert scene.dial.request == REQUEST[7:]
+    scene.connects()
+    assert scene.transport.written == REQUEST[7:]
+
+
+def test_request_that_is_in_the_socket_already_is_not_written(scene: Scene) -> None:
+    scene.dial.sent(len(REQUEST))
+    scene.connects()
+    assert not scene.transport.written
 
 
 # What its target is told ----------------------------------------------------------------------

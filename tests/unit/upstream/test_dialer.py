@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from proxy.upstream.pool import Member
 
 
+USER_TIMEOUT: Any = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+
 class Upstream(asyncio.Protocol):
     """Answers a request head with a 101 and hangs on."""
 
@@ -64,9 +67,9 @@ class Scene:
         """What a caller is told."""
         caller = Caller()
         dial = self.dialer.dial(self.route, self.request_for, caller)
-        assert len(self.dialer) <= 1
+        assert len(self.dialer.attempts) <= 1
         await caller.heard.wait()
-        assert len(self.dialer) == 0
+        assert len(self.dialer.attempts) == 0
         dial.cancel()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -96,6 +99,41 @@ async def test_upstream_is_dialled_by_address_and_by_name(host: str) -> None:
     loop = asyncio.get_running_loop()
     async with await loop.create_server(Upstream, "127.0.0.1", 0) as server:
         assert await answer_of(route(f"ws://{host}:{port_of(server)}")) == ("answered", 101)
+
+
+class Unready(socket.socket):
+    """A socket whose connection takes its time."""
+
+    tried = False
+
+    def send(self, *data: Any) -> int:
+        if not self.tried:
+            self.tried = True
+            raise BlockingIOError
+        return super().send(*data)
+
+
+async def test_upstream_that_is_further_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(Upstream, "127.0.0.1", 0) as server:
+        monkeypatch.setattr(socket, "socket", Unready)
+        assert await answer_of(route(f"ws://127.0.0.1:{port_of(server)}")) == ("answered", 101)
+
+
+@pytest.mark.skipif(USER_TIMEOUT is None, reason="Linux alone has TCP_USER_TIMEOUT")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_kernel_gives_an_upstream_up_as_its_route_says(host: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(Upstream, "127.0.0.1", 0) as server:
+        scene = Scene(route(f"ws://{host}:{port_of(server)}"))
+        caller = Caller()
+        dial = scene.dialer.dial(scene.route, scene.request_for, caller)
+        await caller.heard.wait()
+        sock = dial.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, USER_TIMEOUT) == 40_000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        dial.transport.abort()
+        await scene.close()
 
 
 async def test_upstream_is_dialled_over_a_unix_socket(tmp_path: Path) -> None:
@@ -268,7 +306,7 @@ async def test_probe_is_no_dial_of_a_client() -> None:
         scene = Scene(route(f"ws://127.0.0.1:{port_of(server)}"))
         caller = Caller()
         dial = scene.dialer.probe(scene.route, scene.pool.members[0], REQUEST, caller)
-        assert len(scene.dialer) == 0
+        assert len(scene.dialer.attempts) == 0
         await caller.heard.wait()
         assert caller.told == [("answered", 101)]
         dial.transport.abort()
