@@ -105,6 +105,10 @@ class Subscription:
         return events
 
 
+def _nothing() -> None:
+    """Nothing is on its way."""
+
+
 class EventRing:
     """A bounded memory of events.
 
@@ -121,20 +125,31 @@ class EventRing:
         # million events a second, and JavaScript can still count so far.
         self._born = self._last = int(wall() * 1e6)
         self._subscriptions: set[Subscription] = set()
+        # Has noted what is still on its way; set by whoever lets events wait.
+        self.catch_up: Callable[[], None] = _nothing
 
     @property
     def followers(self) -> int:
         """How many follow."""
         return len(self._subscriptions)
 
-    def note(self, level: str, name: str, fields: Mapping[str, Any]) -> None:
-        """Takes an event; its fields, none of them long, stay as they are from now on."""
+    def note(
+        self, level: str, name: str, fields: Mapping[str, Any], at: float | None = None
+    ) -> None:
+        """Takes an event.
+
+        Args:
+            fields: none of them long; they stay as they are from now on.
+            at: seconds since the epoch; None for now.
+        """
+        if at is None:
+            at = self._wall()
         self._last += 1
         events = self._events
         if len(events) == events.maxlen and "by" in events[0].fields:
             self._changes.append(events[0])
         # What `Event(...)` does, without a call of Python's for each.
-        events.append(tuple.__new__(Event, (self._last, self._wall(), level, name, fields)))
+        events.append(tuple.__new__(Event, (self._last, at, level, name, fields)))
         if self._subscriptions:
             self._tell()
 
@@ -159,6 +174,7 @@ class EventRing:
             before: the id above all of theirs; None for the newest.
             wanted: which ones.
         """
+        self.catch_up()
         found = (
             event
             for event in self._backwards()
@@ -172,6 +188,7 @@ class EventRing:
         The number is None for an id that is none of ours: of another gateway, or from before a
         restart. Then nobody knows.
         """
+        self.catch_up()
         if not self._born <= id <= self._last:
             return [], None
         oldest = self._events[0].id if self._events else id + 1
@@ -195,6 +212,7 @@ class EventRing:
             dropped: is called when it is over before the follower wants it to be: the follower is
                 `MOST_BEHIND` events behind, or the gateway stops.
         """
+        self.catch_up()
         subscription = Subscription(self, dropped)
         self._subscriptions.add(subscription)
         return subscription

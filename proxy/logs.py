@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
     Later = Callable[[float, Callable[[], None]], object]
-    # Hears of an event: its level, its name, and its fields, none of them long, which it may keep.
-    Hear = Callable[[str, str, Event], None]
+    # Hears of an event: its level, its name, its fields, which it may keep, and when it was, in
+    # seconds since the epoch.
+    Hear = Callable[[str, str, Event, float], None]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -56,9 +57,10 @@ class Lines:
 
     Whoever hears of events does so whatever the level, but for debugging.
 
-    Two lines a session are a good part of a session's price, most of it the system call. With a
-    `later` lines are written together, at most `FLUSH_EVERY` seconds after the first; warnings
-    and errors take all that waits with them at once.
+    Two lines a session are a good part of a session's price. With a `later` events are rendered
+    and written together, at most `FLUSH_EVERY` seconds after the first: one system call for all,
+    and code that is run a hundred times in a row costs half. Warnings and errors take all that
+    waits with them at once.
     """
 
     # Made for the level, so that no event asks for it; see `set_level`.
@@ -70,7 +72,7 @@ class Lines:
     def __init__(
         self,
         stream: TextIO,
-        render: Callable[[str, str, Event, BaseException | None], str],
+        render: Callable[[str, str, Event, BaseException | None, float], str],
         level: str,
         later: Later | None,
         heard: Hear | None,
@@ -79,7 +81,8 @@ class Lines:
         self._render = render
         self._later = later
         self._heard = heard
-        self._waiting: list[str] = []
+        # Level, name, fields, seconds since the epoch, whether it is written, and who hears of it.
+        self._waiting: list[tuple[str, str, Event, float, bool, Hear | None]] = []
         self.set_level(level)
 
     def set_level(self, level: str) -> None:
@@ -87,39 +90,42 @@ class Lines:
         least = _LEVELS[level]
         for name, rank in _LEVELS.items():
             heard = self._heard if name != "debug" else None
-            if rank >= least:
-                tell = self._writing(name, heard)
-            else:
-                tell = _nothing if heard is None else _unwritten(name, heard)
-            setattr(self, name, tell)
+            written = rank >= least
+            is_asked_for = written or heard is not None
+            setattr(self, name, self._tell(name, written, heard) if is_asked_for else _nothing)
 
-    def _writing(self, level: str, heard: Hear | None) -> Tell:
-        render, waiting, flush = self._render, self._waiting, self.flush
+    def _tell(self, level: str, written: bool, heard: Hear | None) -> Tell:  # noqa: FBT001
+        waiting, flush, now = self._waiting, self.flush, time.time
         later = None if level in {"warning", "error"} else self._later
 
         def tell(event: str, **fields: Any) -> None:
-            # Whoever keeps events keeps no exception: it would keep the frames it went through.
-            failure = fields.pop("failure", None)
-            line = render(level, event, fields, failure)
             if later is not None and not waiting:
                 later(FLUSH_EVERY, flush)
-            waiting.append(line)
+            waiting.append((level, event, fields, now(), written, heard))
             if later is None:
                 flush()
-            if heard is not None:
-                # No value is longer than the line that shows it.
-                heard(level, event, fields if len(line) <= _MAX_VALUE else _bounded(fields))
 
         return tell
 
     def flush(self) -> None:
-        """Writes what waits. What cannot be written is dropped: a log never stops the gateway."""
-        if not self._waiting:
-            return
-        lines = "\n".join(self._waiting) + "\n"
+        """Tells what waits. What cannot be written is dropped: a log never stops the gateway."""
+        events = self._waiting[:]
         self._waiting.clear()
+        lines = []
+        for level, event, fields, at, written, heard in events:
+            # Whoever keeps events keeps no exception: it would keep the frames it went through.
+            failure = fields.pop("failure", None)
+            is_short = False
+            if written:
+                line = self._render(level, event, fields, failure, at)
+                lines.append(line)
+                is_short = len(line) <= _MAX_VALUE  # So is every value that it shows.
+            if heard is not None:
+                heard(level, event, fields if is_short else _bounded(fields), at)
+        if not lines:
+            return
         try:
-            self._stream.write(lines)
+            self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             return
@@ -127,16 +133,6 @@ class Lines:
 
 def _nothing(event: str, **fields: Any) -> None:
     """An event below the level."""
-
-
-def _unwritten(level: str, heard: Hear) -> Tell:
-    """Tells of events below the level to whoever hears of them all the same."""
-
-    def tell(event: str, **fields: Any) -> None:
-        fields.pop("failure", None)
-        heard(level, event, _bounded(fields))
-
-    return tell
 
 
 def _bounded(fields: Event) -> Event:
@@ -189,9 +185,11 @@ def _head(level: str, event: str, second: int) -> str:
     return f'{{"ts":"{stamp}.%03dZ","level":"{level}","event":{named}'
 
 
-def _json_line(level: str, event: str, fields: Event, failure: BaseException | None) -> str:
-    """The contract's line: ts (RFC 3339 UTC), level, event, then the fields as given."""
-    second, millisecond = divmod(int(time.time() * 1000), 1000)
+def _json_line(
+    level: str, event: str, fields: Event, failure: BaseException | None, at: float
+) -> str:
+    """The line of an event: ts (RFC 3339 UTC), level, event, then the fields as given."""
+    second, millisecond = divmod(int(at * 1000), 1000)
     head = _head(level, event, second) % millisecond
     line = f"{head},{''.join(_chunks(fields, 0))[1:]}"
     if failure is None and fields and len(line) <= _MAX_LINE:
@@ -203,9 +201,10 @@ def _json_line(level: str, event: str, fields: Event, failure: BaseException | N
     return f"{head},{_ENCODER.encode(fields)[1:]}" if fields else head + "}"
 
 
-def _pretty_line(level: str, event: str, fields: Event, failure: BaseException | None) -> str:
-    now = time.time()
-    moment = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03}"
+def _pretty_line(
+    level: str, event: str, fields: Event, failure: BaseException | None, at: float
+) -> str:
+    moment = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03}"
     shown = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
     line = f"{moment} {level:<7} {event:<20} {shown}".rstrip()
     if failure is not None:

@@ -62,12 +62,15 @@ class Route:
     below: bytes = field(init=False)
     # Whether it serves every address, and pages of every origin.
     serves_all: bool = field(init=False)
+    # That tells the upstream which route it is.
+    header_line: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         below = self.path if self.path.endswith(b"/") else self.path + b"/"
         object.__setattr__(self, "below", below)
         serves_all = self.origins is None and self.allow is None and not self.deny
         object.__setattr__(self, "serves_all", serves_all)
+        object.__setattr__(self, "header_line", b"X-Wskeeper-Route: " + self.name.encode())
 
     @classmethod
     def of(cls, config: Config, route: RouteConfig) -> Route:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from typing import Final, Protocol
 
@@ -16,9 +15,6 @@ _LONGEST: Final = 2**31 - 1
 class Socket(Protocol):
     """A socket, or what an event loop shows in its place."""
 
-    @property
-    def family(self) -> int: ...
-
     def setsockopt(self, level: int, option: int, value: int) -> None: ...
 
 
@@ -30,8 +26,10 @@ def give_up_after(sock: Socket, seconds: float | None) -> None:
     Args:
         seconds: None for as long as the kernel likes, some fifteen minutes.
     """
-    if _TCP_USER_TIMEOUT is None or sock.family == socket.AF_UNIX:
+    if _TCP_USER_TIMEOUT is None:
         return
     patience = 0 if seconds is None else min(int(seconds * 1000), _LONGEST)
-    with contextlib.suppress(OSError):  # It is gone already, as its transport will report.
+    try:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, patience)
+    except OSError:
+        return  # A Unix socket has no such option; one that is gone its transport will report.

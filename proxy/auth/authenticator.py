@@ -93,7 +93,8 @@ class Authenticator:
             for ordinary, challenge in ((False, way.challenge), (True, way.ordinary_challenge))
         }
         carriers = dict.fromkeys(carrier for way in ways.values() for carrier in way.carriers)
-        self._strippings = {
+        # What keeps a route's credentials from its upstream, by its name.
+        self.strippings = {
             route: Stripping(way.carriers, self.is_ours, pages=carriers)
             for route, way in ways.items()
         }
@@ -103,10 +104,6 @@ class Authenticator:
         return self._keys.is_ours(value) or (
             self._tokens is not None and self._tokens.is_ours(value)
         )
-
-    def stripping(self, route: str) -> Stripping:
-        """What keeps a route's credentials from its upstream."""
-        return self._strippings[route]
 
     def awaits(self, question: Question) -> FirstMessageRule | None:
         """What the first message must be, if the request carries no credential and may.

@@ -47,6 +47,10 @@ class Stripping:
         self._queries = _queries(carriers)
         self._pages = _queries(dict.fromkeys((*carriers, *pages)))
         self._cookies = [each for each in carriers if isinstance(each, CookieCarrier)]
+        # What takes credentials out of the value of a Cookie line, and out of a Referer, the URL
+        # of a page, which browsers send whole to where it came from; None when none travel there.
+        self.cookie = self._without_cookies if self._cookies else None
+        self.referer = self._without_queries if self._pages else None
 
     def headers(self, presented: Presented) -> frozenset[bytes]:
         """Names (lower case, `_` read as `-`) of the headers that do not travel at all."""
@@ -64,25 +68,12 @@ class Stripping:
             query = carrier.strip_query(query, self._is_ours)
         return query
 
-    @property
-    def referer(self) -> Callable[[bytes], bytes] | None:
-        """What takes credentials out of a Referer, the URL of a page; None when none travel there.
-
-        Browsers send it whole to where a page came from.
-        """
-        return self._without_queries if self._pages else None
-
     def _without_queries(self, value: bytes) -> bytes:
         page, mark, rest = value.partition(b"?")
         query = mark + rest
         for carrier in self._pages:
             query = carrier.strip_query(query, self._is_ours)
         return page + query
-
-    @property
-    def cookie(self) -> Callable[[bytes], bytes | None] | None:
-        """What takes credentials out of the value of a Cookie line; None when none travel there."""
-        return self._without_cookies if self._cookies else None
 
     def _without_cookies(self, value: bytes) -> bytes | None:
         rest: bytes | None = value

@@ -157,7 +157,7 @@ class Explainer:
             route=route,
             client=client,
             principal=told.principal,
-            stripping=self._authenticator.stripping(route.name),
+            stripping=self._authenticator.strippings[route.name],
         )
         told.upstream_head = explained_upstream.shown(request, route, self._masking)
 

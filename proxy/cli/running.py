@@ -64,6 +64,7 @@ async def run(
     log = logs.logger(
         level=config.log.level, form=config.log.format, later=loop.call_later, heard=events.note
     )
+    events.catch_up = log.flush
     logs.bridge_libraries(log, loop.call_soon_threadsafe)
     loop.set_exception_handler(lambda _, context: _unhandled(log, context))
     asked: asyncio.Queue[signal.Signals] = asyncio.Queue()

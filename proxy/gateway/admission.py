@@ -113,9 +113,8 @@ class Admission:
             trusted_proxies=rules.trusted_proxies,
             address_header=rules.address_header,
         )
-        if not client.trusted and (
-            rules.address_header in head.headers or b"forwarded" in head.headers
-        ):
+        told = head.headers.by_name
+        if (rules.address_header in told or b"forwarded" in told) and not client.trusted:
             self._warn_of_forwarder(client)
         name = self._id_for(head) if client.trusted else self.new_id()
         request = HandshakeRequest(name, began, head, client, rules, certificate)
@@ -153,7 +152,7 @@ class Admission:
             check_ordinary(head)
         else:
             check_handshake(head)
-        if b"origin" in headers:
+        if b"origin" in headers.by_name:
             # Two of them together are no origin that any list holds.
             request.origin = b", ".join(headers.all(b"origin")).lower()
 
@@ -163,7 +162,8 @@ class Admission:
         Raises:
             Refused: `key_ambiguous`.
         """
-        route, authenticator = _route_of(request), request.rules.authenticator
+        route, authenticator = request.route, request.rules.authenticator
+        assert route is not None
         if route.name not in authenticator.first_messages:
             return None
         if route.auth != "required" or request.ordinary:
@@ -180,7 +180,8 @@ class Admission:
             Refused: with the step's code.
             NotAtOnce: `identify_slowly` is to be asked.
         """
-        route = _route_of(request)
+        route = request.route
+        assert route is not None
         preflight = request.ordinary and is_preflight(request.head)
         if preflight or route.auth == "none":
             request.principal = PREFLIGHT if preflight else NOBODY
@@ -262,11 +263,13 @@ class Admission:
 
     def _admit(self, request: HandshakeRequest, principal: Principal) -> None:
         """Checks what a caller whose credential is good may take besides."""
-        route = _route_of(request)
-        if must_offer_ours(request.head.headers) and not offered_subprotocols(request.head.headers):
+        route, headers = request.route, request.head.headers
+        assert route is not None
+        if must_offer_ours(headers) and not offered_subprotocols(headers):
             raise Refused("bad_request", OFFER_OURS)
         limiter, address, now = request.rules.limiter, request.client.address, self._loop.time()
-        limiter.check_weak(principal, route, address, now)
+        if principal.key is not None and principal.key.weak:
+            limiter.check_weak(principal, route, address, now)
         try:
             if not request.ordinary:
                 limiter.check_caller(route, address, principal, now)
@@ -281,10 +284,11 @@ class Admission:
         """Takes the places of a caller that is let in, if there are any left."""
         if request.ordinary:
             return
-        principal = request.principal
+        route, principal = request.route, request.principal
+        assert route is not None
         assert principal is not None
         limiter = request.rules.limiter
-        request.holders = limiter.seat(_route_of(request), request.client.address, principal)
+        request.holders = limiter.seat(route, request.client.address, principal)
 
     def _let_in_all_the_same(self, request: HandshakeRequest, refused: Refused) -> None:
         """Lets nobody in as somebody, where the route only reports.

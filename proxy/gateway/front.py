@@ -8,7 +8,7 @@ After the 101 both sockets belong to a session and the door is gone.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.auth.question import NotAtOnce
 from proxy.errors import UPSTREAM_REFUSED, Refused, close_code_for
@@ -79,8 +79,8 @@ class FrontDoor(asyncio.Protocol):
 
     # The socket --------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         self._began = self._house.waiting.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -335,7 +335,7 @@ class FrontDoor(asyncio.Protocol):
     ) -> None:
         """Answers 101 and lets the bytes flow, those that came early first."""
         offer, subprotocol = request.head.headers, None
-        if b"sec-websocket-protocol" in offer:
+        if b"sec-websocket-protocol" in offer.by_name:
             offered = offer.tokens(b"sec-websocket-protocol")
             if OUR_SUBPROTOCOL in offered and b"sec-websocket-protocol" not in answer.headers:
                 subprotocol = OUR_SUBPROTOCOL

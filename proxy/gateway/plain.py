@@ -86,7 +86,7 @@ class PlainHttp:
 
     def serves(self, head: RequestHead) -> bool:
         """Whether a request is for one of these services."""
-        if b"upgrade" in head.headers:
+        if b"upgrade" in head.headers.by_name:
             return False
         return head.target == self._health_path or head.target in self._services
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.auth.presented import Presented
-from proxy.keys.key import header_line
 from proxy.routes import NO_ROUTE
 
 if TYPE_CHECKING:
@@ -60,13 +59,6 @@ class HandshakeRequest:
     def presented(self) -> Presented:
         """Where a credential may stand."""
         return Presented(self.head.headers, self.query)
-
-
-def certificate_headers(request: HandshakeRequest) -> tuple[bytes, ...]:
-    """The header line that tells the upstream whose certificate the client has; none without."""
-    if request.certificate is None:
-        return ()
-    return (header_line("Client-Certificate", request.certificate),)
 
 
 def affinity_of(request: HandshakeRequest) -> bytes:

@@ -84,6 +84,7 @@ class SessionFactory:
             origin=origin,
             same_origin=origin is not None and is_same_origin(origin, request.client, headers),
             address=request.client.address,
+            client=request.client.text,
             holders=request.holders,
             upstream=request.upstream,
             scanners=self._scanners(route.name, extensions, limits),
@@ -126,11 +127,11 @@ class SessionFactory:
 def _agreed(headers: Headers, answer: AnswerHead, *, compression: bool) -> Extensions:
     """What the 101 agrees on, once it is checked against the headers of the request."""
     chosen = answer.headers
-    offers = _SUBPROTOCOL in headers  # Most clients offer none.
-    extends = compression and _EXTENSIONS in chosen
+    offers = _SUBPROTOCOL in headers.by_name  # Most clients offer none.
+    extends = compression and _EXTENSIONS in chosen.by_name
     extensions = check_switch(
         answer,
-        key=headers.all(b"sec-websocket-key")[0],
+        key=headers.by_name[b"sec-websocket-key"],
         subprotocols=offered_subprotocols(headers) if offers else (),
         extensions=offered_extensions(headers) if extends else (),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.config.values import Target
-from proxy.gateway.request import certificate_headers
 from proxy.gateway.tracer import TRACE_HEADERS
 from proxy.handshake.forward import upstream_head, upstream_lines
+from proxy.keys.key import header_line
 from proxy.upstream.http_call import Asking
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def upstream_request(request: HandshakeRequest, occupancy: Occupancy, member: Me
     route, target = request.route, member.target
     assert route is not None
     _note_target(request, occupancy, member)
-    stripping = request.rules.authenticator.stripping(route.name)
+    stripping = request.rules.authenticator.strippings[route.name]
     return upstream_head(
         request.head,
         route.upstream_target(request.path, stripping.query(request.query), target),
@@ -50,7 +50,7 @@ def ordinary_request(request: HandshakeRequest, occupancy: Occupancy, member: Me
     route, target = request.route, member.target
     assert route is not None
     _note_target(request, occupancy, member)
-    stripping = request.rules.authenticator.stripping(route.name)
+    stripping = request.rules.authenticator.strippings[route.name]
     return Asking(
         request.head.method,
         route.upstream_target(request.path, stripping.query(request.query), target),
@@ -88,15 +88,15 @@ def _not_carried(request: HandshakeRequest, stripping: Stripping) -> Collection[
     return carried_it if request.span is None else TRACE_HEADERS.union(carried_it)
 
 
-def _our_lines(request: HandshakeRequest) -> tuple[bytes, ...]:
+def _our_lines(request: HandshakeRequest) -> list[bytes]:
     """The header lines that tell the upstream what we know of a request that is let in."""
     route, principal = request.route, request.principal
     assert route is not None
     assert principal is not None
-    return (
-        b"X-Request-Id: " + request.id.encode(),
-        b"X-Wskeeper-Route: " + route.name.encode(),
-        *(() if request.certificate is None else certificate_headers(request)),
-        *principal.headers,
-        *(() if request.span is None else request.span.header_lines),
-    )
+    lines = [b"X-Request-Id: " + request.id.encode(), route.header_line]
+    if request.certificate is not None:
+        lines.append(header_line("Client-Certificate", request.certificate))
+    lines += principal.headers
+    if request.span is not None:
+        lines += request.span.header_lines
+    return lines

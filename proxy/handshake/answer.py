@@ -6,7 +6,7 @@ used to smuggle requests (CVE-2018-1002105, CVE-2024-23326).
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 from typing import TYPE_CHECKING, Final
 
@@ -32,9 +32,15 @@ def _invalid(cause: str) -> Refused:
     return Refused("upstream_invalid", _DETAIL, cause=cause)
 
 
+# To be copied: OpenSSL looks an algorithm up anew for each that is made.
+_SHA1: Final = hashlib.sha1(usedforsecurity=False)
+
+
 def accept_for(key: bytes) -> bytes:
     """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (section 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    digest = _SHA1.copy()
+    digest.update(key + _GUID)
+    return binascii.b2a_base64(digest.digest(), newline=False)
 
 
 class AnswerReader:

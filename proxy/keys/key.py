@@ -25,9 +25,15 @@ _INACTIVE: Final = {
 }
 
 
+# To be copied: OpenSSL looks an algorithm up anew for each that is made.
+_SHA256: Final = hashlib.sha256()
+
+
 def digest_of(secret: bytes) -> bytes:
     """The SHA-256 of a secret: all that is kept, compared and looked up."""
-    return hashlib.sha256(secret).digest()
+    digest = _SHA256.copy()
+    digest.update(secret)
+    return digest.digest()
 
 
 class Secret(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ENDINGS, FAILED
-from proxy.handshake.client import text_of
 from proxy.relay.commands import OTHER, Close, Command, Deadline, Divert, Finish, Send, Side
 from proxy.relay.liveness import IdleClock, Liveness, lifetime_of
 from proxy.relay.session import Session
@@ -42,6 +41,7 @@ class LiveSession:
         origin: the page it was opened from, lower case; None when there was none.
         same_origin: whether that page was of the host that was asked.
         address: of the client.
+        client: the same as text.
         holders: who has a place taken for it.
         upstream: the target, for the log.
         scanners: of what the client and the upstream send.
@@ -61,6 +61,7 @@ class LiveSession:
         "_loop",
         "_registry",
         "address",
+        "client",
         "ends_at",
         "holders",
         "id",
@@ -90,6 +91,7 @@ class LiveSession:
         origin: bytes | None,
         same_origin: bool,
         address: Address,
+        client: str,
         holders: tuple[Hashable, ...],
         upstream: str,
         scanners: tuple[Scanner, Scanner],
@@ -111,6 +113,7 @@ class LiveSession:
         self.origin = origin
         self.same_origin = same_origin
         self.address = address
+        self.client = client
         self.holders = holders
         self.upstream = upstream
         self.user_agent, self.subprotocol = user_agent, subprotocol
@@ -226,11 +229,6 @@ class LiveSession:
             tell = getattr(self._log, ENDINGS[state.reason].level)
         tell("connection_closed", **fields)
 
-    @property
-    def client(self) -> str:
-        """The client's address."""
-        return text_of(self.address)
-
     def _described(self) -> dict[str, str]:
         fields = {"request_id": self.id, "route": self.route}
         principal = self.principal
@@ -238,7 +236,7 @@ class LiveSession:
             fields["key_id"] = principal.key.id
         if principal.subject is not None:
             fields["subject"] = principal.subject
-        fields["client"] = text_of(self.address)
+        fields["client"] = self.client
         fields["upstream"] = self.upstream
         return fields
 

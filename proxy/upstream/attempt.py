@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from proxy.errors import Refused
 from proxy.handshake.answer import AnswerReader
@@ -174,8 +174,8 @@ class Attempt(asyncio.Protocol):
 
     # The socket --------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
         if self._caller is None:
             self.transport.abort()
             return

@@ -144,7 +144,7 @@ class Dialer:
             member, request_for(member), caller, self._patience[route.name], self.attempts
         )
         target, addresses = member.target, None
-        if not target.secure and target.socket_path is None and not member.failing:
+        if member.plain and not member.failing:
             addresses = self._resolver.known(target.host, target.port)
         if addresses is not None and len(addresses) == 1:
             connect = partial(self._connect_directly, route, addresses[0], attempt, within)

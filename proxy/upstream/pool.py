@@ -28,11 +28,22 @@ class Member:
         changed: hears when it goes down or comes back.
     """
 
-    __slots__ = ("_changed", "cooling_until", "failing", "healthy", "route", "target", "text")
+    __slots__ = (
+        "_changed",
+        "cooling_until",
+        "failing",
+        "healthy",
+        "plain",
+        "route",
+        "target",
+        "text",
+    )
 
     def __init__(self, route: str, target: Target, changed: Changed) -> None:
         self.route = route
         self.target = target
+        # Whether it speaks TCP without TLS.
+        self.plain = target.socket_path is None and not target.secure
         # For logs and metrics.
         self.text = str(target)
         # What its checks say; without any it is.

@@ -195,8 +195,8 @@ def test_credential_is_kept_from_the_upstream_whether_or_not_it_is_asked_for(
 ) -> None:
     presented = Presented(headers(*lines), b"")
     # A header carrier's line never travels; nor does a bearer's that can be ours.
-    assert AUTHENTICATOR.stripping("both").headers(presented) == {b"x-api-key"} | kept_back
-    assert AUTHENTICATOR.stripping("chat").headers(presented) == {b"x-api-key"}
+    assert AUTHENTICATOR.strippings["both"].headers(presented) == {b"x-api-key"} | kept_back
+    assert AUTHENTICATOR.strippings["chat"].headers(presented) == {b"x-api-key"}
 
 
 # Any bytes -----------------------------------------------------------------------------------

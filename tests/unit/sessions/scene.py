@@ -91,6 +91,7 @@ class House:
             origin=origin,
             same_origin=False,
             address=ip_address(address),
+            client=address,
             holders=holders,
             upstream="ws://up:1",
             scanners=(
