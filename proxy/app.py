@@ -198,7 +198,7 @@ class Gateway:
             )
         return await listen(
             config.listen,
-            self.door,
+            partial(FrontDoor, self.house),
             name="listen",
             tls=self._tls,
             handshake_timeout=config.timeouts.handshake,

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from proxy.auth.browser_carriers import CookieCarrier, QueryCarrier, TicketCarrier
 from proxy.auth.carriers import BearerCarrier, HeaderCarrier
+from proxy.auth.presented import Presented
 from proxy.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from proxy.auth.carriers import Carrier
-    from proxy.auth.presented import Presented
+    from proxy.handshake.head import Headers
 
 _AUTHORIZATION = frozenset({b"authorization"})
 
@@ -52,12 +53,12 @@ class Stripping:
         self.cookie = self._without_cookies if self._cookies else None
         self.referer = self._without_queries if self._pages else None
 
-    def headers(self, presented: Presented) -> frozenset[bytes]:
-        """Names (lower case, `_` read as `-`) of the headers that do not travel at all."""
+    def headers(self, headers: Headers) -> frozenset[bytes]:
+        """Names (lower case, `_` read as `-`) of a request's headers that do not travel at all."""
         if self._bearer is None:
             return self._always
         try:
-            carries = self._bearer.claim(presented, self._is_ours) is not None
+            carries = self._bearer.claim(Presented(headers, b""), self._is_ours) is not None
         except Refused:  # More than one.
             carries = True
         return self._always | _AUTHORIZATION if carries else self._always

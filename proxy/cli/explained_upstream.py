@@ -38,7 +38,7 @@ def upstream_request(
         *(() if principal is None else principal.headers),
     )
     target = route.upstream_target(question.path, stripping.query(question.presented.query))
-    credential_headers = stripping.headers(question.presented)
+    credential_headers = stripping.headers(question.presented.headers)
     host = None if route.preserve_host else route.target.authority
     if question.ordinary:
         lines = upstream_lines(

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 # Seconds between two warnings of peers whose forwarding headers are not believed.
 WARN_EVERY: Final = 60.0
 
+_OFFER: Final = b"sec-websocket-protocol"
+
 # A name of dots alone means another place wherever it stands in a path.
 _REQUEST_ID: Final = re.compile(rb"(?!\.+\Z)[A-Za-z0-9._:-]{1,128}")
 
@@ -163,9 +165,9 @@ class Admission:
             Refused: `key_ambiguous`.
         """
         route, authenticator = request.route, request.rules.authenticator
-        assert route is not None
-        if route.name not in authenticator.first_messages:
+        if not authenticator.first_messages:
             return None
+        assert route is not None
         if route.auth != "required" or request.ordinary:
             return None
         return authenticator.awaits(self._question(request, route))
@@ -244,7 +246,9 @@ class Admission:
                 session's registration nothing else runs, so no revocation slips in between.
         """
         assert request.route is not None
-        self.check_again(request)
+        rules = request.rules
+        if rules is not self.rules or request.judged_at != rules.authenticator.ring.revision:
+            self.check_again(request)
         totals = self.registry.totals[request.route.name]
         totals.connect_duration.observe(connected_in)
         session = self._factory.make(request, answer)
@@ -265,7 +269,11 @@ class Admission:
         """Checks what a caller whose credential is good may take besides."""
         route, headers = request.route, request.head.headers
         assert route is not None
-        if must_offer_ours(headers) and not offered_subprotocols(headers):
+        if (
+            _OFFER in headers.by_name
+            and must_offer_ours(headers)
+            and not offered_subprotocols(headers)
+        ):
             raise Refused("bad_request", OFFER_OURS)
         limiter, address, now = request.rules.limiter, request.client.address, self._loop.time()
         if principal.key is not None and principal.key.weak:

@@ -20,7 +20,7 @@ from proxy.handshake.client import peer_address, text_of
 from proxy.handshake.client_certificate import subject_of
 from proxy.handshake.collect import HeadCollector, whole_head
 from proxy.handshake.forward import OUR_SUBPROTOCOL
-from proxy.handshake.head import Malformed, RequestHead, TooManyHeaders, parse_request
+from proxy.handshake.head import Malformed, TooManyHeaders, parse_request
 from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, switching
 from proxy.handshake.request import check_handshake
 from proxy.relay.commands import Side
@@ -87,12 +87,14 @@ class FrontDoor(asyncio.Protocol):
         if not self._collecting:
             self._hold(data)
             return
-        try:
-            collected = self._collect(data)
-        except Refused as refused:
-            self._leave()
-            self._refuse(refused, None)
-            return
+        collected = None if self._collector else whole_head(data, self._house.head_size)
+        if collected is None:
+            try:
+                collected = self._collect(data)
+            except Refused as refused:
+                self._leave()
+                self._refuse(refused, None)
+                return
         if collected is not None:
             self._leave()
             self._on_head(*collected)
@@ -121,17 +123,13 @@ class FrontDoor(asyncio.Protocol):
         self.data_received(data)
 
     def _collect(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The head and what stands behind it, once it is complete.
+        """A head that comes in pieces, and what stands behind it, once it is complete.
 
         Raises:
             Refused: it will never be.
         """
-        limit = self._house.head_size
         if self._collector is None:
-            collected = whole_head(data, limit)
-            if collected is not None:
-                return collected
-            self._collector = HeadCollector(limit)
+            self._collector = HeadCollector(self._house.head_size)
         return self._collector.feed(data)
 
     @property
@@ -178,8 +176,8 @@ class FrontDoor(asyncio.Protocol):
         admission = house.admission
         request = None
         try:
-            head = _parse(raw)
-            if house.plain.serves(head):
+            head = parse_request(raw)
+            if b"upgrade" not in head.headers.by_name and house.plain.serves(head):
                 house.plain.take(self._transport, head, raw, rest, self._source)
                 return
             request = admission.receive(
@@ -203,6 +201,10 @@ class FrontDoor(asyncio.Protocol):
             self._look_caller_up(request)
         except Refused as refused:
             self._refuse(refused, request)
+        except TooManyHeaders:
+            self._refuse(Refused("head_too_large", "Send fewer headers."), None)
+        except Malformed:
+            self._refuse(Refused("bad_request", _MALFORMED), None)
         except Exception as failure:  # noqa: BLE001 - an unknown failure is a refusal
             self._fail(failure, request)
 
@@ -411,12 +413,3 @@ class FrontDoor(asyncio.Protocol):
 
         scanner = Scanner(masked=True, extensions=Extensions.NONE, traffic=Traffic())
         Lingering(transport, seconds=house.close_timeout, gone=gone, scanner=scanner)
-
-
-def _parse(raw: bytes) -> RequestHead:
-    try:
-        return parse_request(raw)
-    except TooManyHeaders:
-        raise Refused("head_too_large", "Send fewer headers.") from None
-    except Malformed:
-        raise Refused("bad_request", _MALFORMED) from None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from proxy.auth.stripping import Stripping
     from proxy.gateway.request import HandshakeRequest
+    from proxy.routes import Route
     from proxy.sessions.occupancy import Occupancy
     from proxy.upstream.pool import Member
 
@@ -29,7 +30,7 @@ def upstream_request(request: HandshakeRequest, occupancy: Occupancy, member: Me
     """
     route, target = request.route, member.target
     assert route is not None
-    _note_target(request, occupancy, member)
+    _note_target(request, route, occupancy, member)
     stripping = request.rules.authenticator.strippings[route.name]
     return upstream_head(
         request.head,
@@ -39,7 +40,7 @@ def upstream_request(request: HandshakeRequest, occupancy: Occupancy, member: Me
         cookie=stripping.cookie,
         referer=stripping.referer,
         compression=route.compression,
-        ours=_our_lines(request),
+        ours=_our_lines(request, route),
         host=None if route.preserve_host else target.authority,
         settings=route.settings,
     )
@@ -49,7 +50,7 @@ def ordinary_request(request: HandshakeRequest, occupancy: Occupancy, member: Me
     """An ordinary request, as `upstream_request` has a handshake."""
     route, target = request.route, member.target
     assert route is not None
-    _note_target(request, occupancy, member)
+    _note_target(request, route, occupancy, member)
     stripping = request.rules.authenticator.strippings[route.name]
     return Asking(
         request.head.method,
@@ -60,38 +61,38 @@ def ordinary_request(request: HandshakeRequest, occupancy: Occupancy, member: Me
             credential_headers=_not_carried(request, stripping),
             cookie=stripping.cookie,
             referer=stripping.referer,
-            ours=_our_lines(request),
+            ours=_our_lines(request, route),
             host=None if route.preserve_host else target.authority,
             settings=route.settings,
         ),
     )
 
 
-def _note_target(request: HandshakeRequest, occupancy: Occupancy, member: Member) -> None:
+def _note_target(
+    request: HandshakeRequest, route: Route, occupancy: Occupancy, member: Member
+) -> None:
     """Remembers who is asked, and counts the request there in place of who was asked before."""
-    route, target = request.route, member.target
     request.upstream = member.text
     if request.span is not None:
         request.span.dials(member.text)
-    if route is not None and route.balance == "least_connections":
+    if route.balance == "least_connections":
         # Its place is given back with the others, by the session or by `Admission.release`.
         before = [holder for holder in request.holders if isinstance(holder, Target)]
         occupancy.release(before)
-        occupancy.take((target,))
+        occupancy.take((member.target,))
         kept = (holder for holder in request.holders if not isinstance(holder, Target))
-        request.holders = (*kept, target)
+        request.holders = (*kept, member.target)
 
 
 def _not_carried(request: HandshakeRequest, stripping: Stripping) -> Collection[bytes]:
     """Lower-case names of the client's headers that do not travel on."""
-    carried_it = stripping.headers(request.presented)
+    carried_it = stripping.headers(request.head.headers)
     return carried_it if request.span is None else TRACE_HEADERS.union(carried_it)
 
 
-def _our_lines(request: HandshakeRequest) -> list[bytes]:
+def _our_lines(request: HandshakeRequest, route: Route) -> list[bytes]:
     """The header lines that tell the upstream what we know of a request that is let in."""
-    route, principal = request.route, request.principal
-    assert route is not None
+    principal = request.principal
     assert principal is not None
     lines = [b"X-Request-Id: " + request.id.encode(), route.header_line]
     if request.certificate is not None:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refused
 from proxy.handshake.forward import HOP_BY_HOP
-from proxy.handshake.head import AnswerHead, Headers, Malformed, parse_answer
+from proxy.handshake.head import (
+    USUAL_CONNECTION,
+    USUAL_UPGRADE,
+    AnswerHead,
+    Headers,
+    Malformed,
+    parse_answer,
+)
 from proxy.relay.scanner import Extensions
 
 if TYPE_CHECKING:
@@ -21,10 +28,8 @@ if TYPE_CHECKING:
 # The upstream is ours to trust with more than a client, and still not with all our memory.
 MAX_ANSWER_HEAD: Final = 64 * 1024
 
-# What a Connection line holds as a rule: nothing is named beside.
-_ALONE: Final = frozenset({b"Upgrade", b"upgrade"})
-
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TOO_LARGE: Final = "its answer head is larger than 64 KiB"
 _DETAIL: Final = "The service behind this gateway did not answer as a WebSocket server."
 
 
@@ -68,15 +73,9 @@ class AnswerReader:
         """
         if self._buffer:
             data = self._buffer + data
-        while True:
-            end = data.find(b"\r\n\r\n")
-            if (end if end >= 0 else len(data)) + self._skipped > MAX_ANSWER_HEAD:
-                raise _invalid("its answer head is larger than 64 KiB")
-            if end < 0:
-                self._buffer = data
-                if not b"HTTP/1.".startswith(data[:7]):
-                    raise _invalid("it does not speak HTTP/1.1")
-                return None
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            if end + self._skipped > MAX_ANSWER_HEAD:
+                raise _invalid(_TOO_LARGE)
             end += 4
             try:
                 head = parse_answer(data[:end])
@@ -86,6 +85,12 @@ class AnswerReader:
             if head.status >= 200 or head.status == 101:
                 return head, data
             self._skipped += end
+        self._buffer = data
+        if len(data) + self._skipped > MAX_ANSWER_HEAD:
+            raise _invalid(_TOO_LARGE)
+        if not b"HTTP/1.".startswith(data[:7]):
+            raise _invalid("it does not speak HTTP/1.1")
+        return None
 
 
 def check_switch(
@@ -114,11 +119,11 @@ def check_switch(
         raise _invalid(f"it answered {answer.status} in place of 101")
     if answer.minor == 0:
         raise _invalid("it answered 101 in HTTP/1.0, which has none")
-    upgrade = headers.one(b"upgrade")
-    if upgrade is None or upgrade.lower() != b"websocket":
-        raise _invalid("its 101 does not upgrade to websocket")
-    if not headers.lists(b"connection", b"upgrade"):
-        raise _invalid("its 101 lacks Connection: Upgrade")
+    usual = (
+        headers.one(b"upgrade") in USUAL_UPGRADE and headers.one(b"connection") in USUAL_CONNECTION
+    )
+    if not usual:
+        _check_upgrade(headers)
     if headers.one(b"sec-websocket-accept") != accept_for(key):
         raise _invalid("its Sec-WebSocket-Accept is wrong")
     protocol, by_name = b"sec-websocket-protocol", headers.by_name
@@ -137,6 +142,15 @@ def check_switch(
     return Extensions.DEFLATE if chosen == [b"permessage-deflate"] else Extensions.OTHER
 
 
+def _check_upgrade(headers: Headers) -> None:
+    """Checks what says that the upstream upgrades, in whatever form."""
+    upgrade = headers.one(b"upgrade")
+    if upgrade is None or upgrade.lower() != b"websocket":
+        raise _invalid("its 101 does not upgrade to websocket")
+    if not headers.lists(b"connection", b"upgrade"):
+        raise _invalid("its 101 lacks Connection: Upgrade")
+
+
 def end_to_end(headers: Headers, *, less: Collection[bytes] = ()) -> list[bytes]:
     """The header lines of an answer that travel on to the client (RFC 9110 section 7.6.1).
 
@@ -145,7 +159,7 @@ def end_to_end(headers: Headers, *, less: Collection[bytes] = ()) -> list[bytes]
         less: lower-case names of lines that are not wanted.
     """
     named: Collection[bytes] = ()
-    if headers.one(b"connection") not in _ALONE:
+    if headers.one(b"connection") not in USUAL_CONNECTION:
         named = {token.lower() for token in headers.tokens(b"connection")}
     return [
         name + b": " + value

@@ -27,10 +27,10 @@ def whole_head(data: bytes, limit: int) -> tuple[bytes, bytes] | None:
     Returns:
         None where a collector has to look: the head is not complete, or not that plain.
     """
-    end = data.find(b"\r\n\r\n")
+    end = data.find(b"\r\n\r\n") + 4
     # No line of it can be too long.
-    if 0 < end <= limit // 2 - 4 and not data.startswith(b"\r\n"):
-        return data[: end + 4], data[end + 4 :]
+    if 4 < end <= limit // 2 and not data.startswith(b"\r\n"):
+        return data[:end], data[end:]
     return None
 
 

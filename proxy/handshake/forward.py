@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.handshake.client import text_of
+from proxy.handshake.head import USUAL_CONNECTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -73,6 +74,7 @@ _HOST: Final = b"host"
 _LENGTH: Final = b"content-length"
 _OFFER: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
+# Headers whose value may change on the way.
 _REWRITTEN: Final = frozenset({_HOST, _EXTENSIONS, _OFFER, _COOKIE, b"referer"})
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
@@ -117,20 +119,23 @@ def upstream_head(
         host: in place of the client's Host; None keeps it.
         settings: what the operator sets, in place of what the client or we say.
     """
-    lines = [b"GET %b HTTP/1.1" % target]
-    lines += _carried(
-        head,
-        client,
-        credential_headers,
-        cookie,
-        host,
-        settings,
-        referer=referer,
-        compression=compression,
-    )
-    lines += (b"Connection: Upgrade", b"Upgrade: websocket")
-    lines += _told(head.headers, client, ours, settings)
-    lines.append(b"\r\n")
+    lines = [
+        b"GET " + target + b" HTTP/1.1",
+        *_carried(
+            head,
+            client,
+            credential_headers,
+            cookie,
+            host,
+            settings,
+            referer=referer,
+            compression=compression,
+        ),
+        b"Connection: Upgrade",
+        b"Upgrade: websocket",
+        *_told(head.headers, client, ours, settings),
+        b"\r\n",
+    ]
     return b"\r\n".join(lines)
 
 
@@ -177,7 +182,7 @@ def _carried(
     """The client's own header lines that travel on."""
     headers = head.headers
     dropped = credential_headers if settings is None else settings.names.union(credential_headers)
-    named = _named(headers)
+    named = _NOTHING if headers.one(b"connection") in USUAL_CONNECTION else _named(headers)
     usual = _UNSUSPICIOUS
     if named or host is not None or not usual.isdisjoint(dropped):
         usual = _NOTHING
@@ -185,6 +190,8 @@ def _carried(
     for name, lower, sent in headers.lines:
         value = sent
         if lower not in usual:
+            if lower in HOP_BY_HOP or lower in dropped:
+                continue
             if not _travels(lower, named, dropped, trusted=client.trusted):
                 continue
             if lower in _REWRITTEN:
@@ -194,15 +201,12 @@ def _carried(
                 if rewritten is None:
                     continue
                 value = rewritten
-        lines.append(b"%b: %b" % (name, value))
+        lines.append(name + b": " + value)
     return lines
 
 
 def _named(headers: Headers) -> Collection[bytes]:
     """What Connection names beside what no proxy passes on anyway."""
-    alone = headers.one(b"connection")
-    if alone is not None and alone.lower() in _NAMED_ANYWAY:
-        return _NOTHING
     return {token.lower() for token in headers.tokens(b"connection")} - _NAMED_ANYWAY
 
 
@@ -215,7 +219,7 @@ def _rewritten(
     referer: Callable[[bytes], bytes] | None,
     compression: bool,
 ) -> bytes | None:
-    """The value of a header of the client's that may not travel as it is; None for not at all."""
+    """The value with which a header of the client's travels on; None when it does not."""
     if lower == _HOST:
         return value if host is None else host
     if lower == _EXTENSIONS:
@@ -230,8 +234,23 @@ def _rewritten(
 def _told(
     headers: Headers, client: Client, ours: Sequence[bytes], settings: HeaderSettings | None
 ) -> Sequence[bytes]:
-    """The lines that say who is calling, and those that the operator sets."""
-    told = (*_forwarding(headers, client), *ours)
+    """The lines that say who is calling, and those that the operator sets.
+
+    They are the field's common headers, in which a trusted proxy's word is carried on, and ours.
+    """
+    host = headers.one(b"host") or b""
+    chain = address = client.text.encode()
+    if client.trusted:
+        peer = text_of(client.peer).encode()
+        chain = b", ".join((*headers.all(b"x-forwarded-for"), peer))
+        host = headers.one(b"x-forwarded-host") or host
+    told = (
+        b"X-Forwarded-For: " + chain,
+        b"X-Forwarded-Proto: " + client.scheme.encode(),
+        b"X-Forwarded-Host: " + host,
+        b"X-Real-IP: " + address,
+        *ours,
+    )
     return told if settings is None else settings.applied_to(told)
 
 
@@ -246,8 +265,6 @@ def _travels(
     lower: bytes, named: Collection[bytes], dropped: Collection[bytes], *, trusted: bool
 ) -> bool:
     """Whether a header of the client's reaches the upstream."""
-    if lower in HOP_BY_HOP:
-        return False
     folded = lower
     if b"_" in lower:
         folded = lower.replace(b"_", b"-")
@@ -264,20 +281,4 @@ def _travels(
         return False
     return (
         lower not in named or lower in _NOT_REMOVABLE or lower.startswith(_NOT_REMOVABLE_PREFIXES)
-    )
-
-
-def _forwarding(headers: Headers, client: Client) -> tuple[bytes, ...]:
-    """Who is calling, in the field's common headers; a trusted proxy's word is carried on."""
-    host = headers.one(b"host") or b""
-    chain = address = client.text.encode()
-    if client.trusted:
-        peer = text_of(client.peer).encode()
-        chain = b", ".join((*headers.all(b"x-forwarded-for"), peer))
-        host = headers.one(b"x-forwarded-host") or host
-    return (
-        b"X-Forwarded-For: " + chain,
-        b"X-Forwarded-Proto: " + client.scheme.encode(),
-        b"X-Forwarded-Host: " + host,
-        b"X-Real-IP: " + address,
     )

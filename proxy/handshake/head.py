@@ -8,8 +8,7 @@ what is sent. Parsing costs what aiohttp's C parser costs and leaves nothing to 
 from __future__ import annotations
 
 import re
-from operator import itemgetter
-from types import MappingProxyType
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,14 +16,22 @@ if TYPE_CHECKING:
 
 # RFC 9110 section 5.6.2.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
-_STATUS_LINE: Final = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
+# Its last group is all header lines, whatever they are; what is left is the blank line.
+_REQUEST: Final = re.compile(
+    rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n((?s:.*\r\n)?)\r\n"
+)
+_ANSWER: Final = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n((?s:.*\r\n)?)\r\n"
 )
 # One line from its very beginning to its end; what lies between two matches is no header line.
 _FIELD: Final = re.compile(rb"^(" + TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n", re.MULTILINE)
 # Far above what browsers and proxies send (20-40); bounds the work a head can cause.
 MAX_HEADERS: Final = 256
+
+# What asks for an upgrade, and agrees to it, as nearly everybody spells it: Connection names no
+# header beside that is to stay on this hop.
+USUAL_UPGRADE: Final = frozenset({b"websocket", b"WebSocket"})
+USUAL_CONNECTION: Final = frozenset({b"Upgrade", b"upgrade", b"keep-alive, Upgrade"})
 
 _OFFERS: Final = frozenset({b"sec-websocket-protocol", b"sec-websocket-extensions"})
 
@@ -48,7 +55,7 @@ class Headers:
         TooManyHeaders: there are more than `MAX_HEADERS`.
     """
 
-    __slots__ = ("_repeated", "by_name", "lines", "one")
+    __slots__ = ("_alone", "by_name", "lines", "one")
 
     def __init__(self, block: bytes) -> None:
         # (name as sent, name in lower case, value without surrounding blanks).
@@ -60,29 +67,29 @@ class Headers:
             raise Malformed("not a header line")
         if count > MAX_HEADERS:
             raise TooManyHeaders(f"more than {MAX_HEADERS} header lines")
-        # The value of the last line of each (lower-case) name: of the only one, as a rule.
-        self.by_name = by_name = dict(map(_name_and_value, self.lines))
-        self._repeated: Mapping[bytes, list[bytes]] = _NONE_REPEATED
+        # The value of the last line of each (lower-case) name.
+        self.by_name = by_name = {lower: value for _, lower, value in self.lines}
+        # The same of the names that stand on one line alone, as nearly all do.
+        self._alone = by_name if len(by_name) == count else _alone(self.lines, by_name)
         # The value of the only line with a name; None when there is none or several.
-        self.one: Callable[[bytes], bytes | None] = by_name.get
-        if len(by_name) != count:
-            self._repeated = repeated = _repeated(self.lines)
-            self.one = {name: value for name, value in by_name.items() if name not in repeated}.get
+        self.one: Callable[[bytes], bytes | None] = self._alone.get
 
     def all(self, name: bytes) -> list[bytes]:
         """The values of every line with that (lower-case) name, in order."""
         value = self.by_name.get(name)
         if value is None:
             return []
-        return self._repeated.get(name) or [value]
+        if name in self._alone:
+            return [value]
+        return [each for _, lower, each in self.lines if lower == name]
 
     def tokens(self, name: bytes) -> list[bytes]:
         """The elements of a comma-separated list over all its lines, empty ones left out."""
         value = self.by_name.get(name)
         if value is None:
             return []
-        if name in self._repeated:
-            value = b",".join(self._repeated[name])
+        if name not in self._alone:
+            value = b",".join(self.all(name))
         if b"," not in value:
             return [value] if value else []
         return [token for part in value.split(b",") if (token := part.strip(b" \t"))]
@@ -98,17 +105,12 @@ class Headers:
         return name in self.by_name
 
 
-# Of a line, for `dict`.
-_name_and_value: Final = itemgetter(1, 2)
-_NONE_REPEATED: Final[Mapping[bytes, list[bytes]]] = MappingProxyType({})
-
-
-def _repeated(lines: list[tuple[bytes, bytes, bytes]]) -> Mapping[bytes, list[bytes]]:
-    """The values of the names that stand on more than one line."""
-    by_name: dict[bytes, list[bytes]] = {}
-    for _, lower, value in lines:
-        by_name.setdefault(lower, []).append(value)
-    return {name: values for name, values in by_name.items() if len(values) > 1}
+def _alone(
+    lines: list[tuple[bytes, bytes, bytes]], by_name: Mapping[bytes, bytes]
+) -> dict[bytes, bytes]:
+    """Of the values by name, those of names that stand on one line alone."""
+    times = Counter(lower for _, lower, _ in lines)
+    return {name: value for name, value in by_name.items() if times[name] == 1}
 
 
 class RequestHead(NamedTuple):
@@ -145,11 +147,11 @@ def parse_request(head: bytes) -> RequestHead:
     Raises:
         Malformed: it is none by RFC 9112.
     """
-    line = _REQUEST_LINE.match(head)
-    if line is None or not head.endswith(b"\r\n\r\n"):
+    parts = _REQUEST.fullmatch(head)
+    if parts is None:
         raise Malformed("not a request head")
-    method, target, minor = line.groups()
-    return RequestHead(method, target, int(minor), Headers(head[line.end() : -2]))
+    method, target, minor, block = parts.groups()
+    return RequestHead(method, target, int(minor), Headers(block))
 
 
 def parse_answer(head: bytes) -> AnswerHead:
@@ -158,7 +160,8 @@ def parse_answer(head: bytes) -> AnswerHead:
     Raises:
         Malformed: it is none by RFC 9112.
     """
-    line = _STATUS_LINE.match(head)
-    if line is None or not head.endswith(b"\r\n\r\n"):
+    parts = _ANSWER.fullmatch(head)
+    if parts is None:
         raise Malformed("not a response head")
-    return AnswerHead(int(line[2]), Headers(head[line.end() : -2]), int(line[1]))
+    minor, status, block = parts.groups()
+    return AnswerHead(int(status), Headers(block), int(minor))

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # Of the body of an upstream's own refusal.
 MAX_REFUSAL_BODY: Final = 64 * 1024
 
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+)
+
 # These we say ourselves when an answer is relayed.
 _REFRAMED: Final = frozenset({b"content-length", b"x-request-id", b"x-wskeeper-code"})
 
@@ -28,12 +32,11 @@ def switching(answer: AnswerHead, *, request_id: str, subprotocol: bytes | None 
         request_id: the session's id.
         subprotocol: what to say when the upstream selected none.
     """
-    lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade"]
-    lines += end_to_end(answer.headers, less=_REFRAMED)
+    lines = end_to_end(answer.headers, less=_REFRAMED)
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
     lines.append(b"X-Request-Id: %b\r\n\r\n" % request_id.encode())
-    return b"\r\n".join(lines)
+    return _SWITCHING + b"\r\n".join(lines)
 
 
 def problem(refused: Refused) -> bytes:
@@ -124,13 +127,8 @@ def accepting(headers: Headers, *, request_id: str, subprotocol: bytes | None) -
         subprotocol: what is selected; None for none.
     """
     key = headers.one(b"sec-websocket-key") or b""
-    lines = [
-        b"HTTP/1.1 101 Switching Protocols",
-        b"Upgrade: websocket",
-        b"Connection: Upgrade",
-        b"Sec-WebSocket-Accept: " + accept_for(key),
-    ]
+    lines = [b"Sec-WebSocket-Accept: " + accept_for(key)]
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
     lines.append(b"X-Request-Id: %b\r\n\r\n" % request_id.encode())
-    return b"\r\n".join(lines)
+    return _SWITCHING + b"\r\n".join(lines)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refused
+from proxy.handshake.head import USUAL_CONNECTION, USUAL_UPGRADE
 
 if TYPE_CHECKING:
     from proxy.handshake.head import Headers, RequestHead
@@ -54,15 +55,14 @@ def check_handshake(head: RequestHead) -> None:
         Refused: `method_not_allowed`, `upgrade_required`, `upgrade_stripped`,
             `unsupported_version` or `bad_request`, with the mend for the client's author.
     """
-    headers = head.headers
+    headers, by_name = head.headers, head.headers.by_name
     if head.method != b"GET":
         raise Refused("method_not_allowed", "Open a WebSocket with GET.", (("Allow", "GET"),))
-    upgrade = headers.one(b"upgrade")
-    if upgrade is None or upgrade.lower() != b"websocket":
-        raise _no_upgrade(head)
-    if head.minor == 0 or not headers.lists(b"connection", b"upgrade"):
-        raise Refused("upgrade_stripped", STRIPPED, _UPGRADE_HEADER)
-    by_name = headers.by_name
+    usual = (
+        headers.one(b"upgrade") in USUAL_UPGRADE and headers.one(b"connection") in USUAL_CONNECTION
+    )
+    if not usual or head.minor == 0:
+        _check_upgrade(head)
     if b"transfer-encoding" in by_name or b"content-length" in by_name:
         _check_no_body(headers)
     if headers.one(b"sec-websocket-version") != b"13":
@@ -72,6 +72,15 @@ def check_handshake(head: RequestHead) -> None:
         raise Refused(
             "bad_request", "Send one Sec-WebSocket-Key header: 16 random bytes in base64."
         )
+
+
+def _check_upgrade(head: RequestHead) -> None:
+    """Checks what asks for the upgrade, in whatever form."""
+    upgrade = head.headers.one(b"upgrade")
+    if upgrade is None or upgrade.lower() != b"websocket":
+        raise _no_upgrade(head)
+    if head.minor == 0 or not head.headers.lists(b"connection", b"upgrade"):
+        raise Refused("upgrade_stripped", STRIPPED, _UPGRADE_HEADER)
 
 
 def _no_upgrade(head: RequestHead) -> Refused:

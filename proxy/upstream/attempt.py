@@ -86,13 +86,13 @@ class Attempt(asyncio.Protocol):
         "_loop",
         "_patience",
         "_reader",
-        "_request",
         "_task",
         "began",
         "connected",
         "connected_in",
         "member",
         "transport",
+        "unsent",
     )
 
     transport: asyncio.Transport  # Set by connection_made.
@@ -106,7 +106,8 @@ class Attempt(asyncio.Protocol):
         attempts: set[Attempt],
     ) -> None:
         self.member = member
-        self._request = request
+        # Of the request, what is not in the socket yet.
+        self.unsent = request
         # None once the caller has heard what it waits for.
         self._caller: Caller | None = caller
         self._patience = patience
@@ -146,15 +147,6 @@ class Attempt(asyncio.Protocol):
         """Sets the deadline for the connection, if there is to be one."""
         self._wait(within, "no connection in time")
 
-    def sent(self, size: int) -> None:
-        """So many bytes of the request are in the socket already."""
-        self._request = self._request[size:]
-
-    @property
-    def request(self) -> bytes:
-        """What is still to be sent."""
-        return self._request
-
     def cancel(self) -> None:
         """The caller does not want the answer any more."""
         self._caller = None
@@ -181,9 +173,10 @@ class Attempt(asyncio.Protocol):
             return
         self.connected = True
         self.connected_in = self._loop.time() - self.began
-        self.member.reached()
-        if self._request:
-            self.transport.write(self._request)
+        if self.member.failing:
+            self.member.reached()
+        if self.unsent:
+            self.transport.write(self.unsent)
         self._wait(self._patience.answer, "no answer in time")
 
     def data_received(self, data: bytes) -> None:
@@ -269,13 +262,15 @@ class Attempt(asyncio.Protocol):
         caller = self._caller
         assert caller is not None
         self._caller = None
-        self._patience_over()
+        if self._due is not None:
+            self._patience_over()
         self._attempts.discard(self)
         return caller
 
     def _stop(self) -> None:
         """Drops whatever there is of a socket."""
-        self._patience_over()
+        if self._due is not None:
+            self._patience_over()
         self._attempts.discard(self)
         if self._task is not None:
             self._task.cancel()
@@ -284,16 +279,17 @@ class Attempt(asyncio.Protocol):
             transport.abort()
 
     def _wait(self, within: DeadlineQueue | None, cause: str) -> None:
-        self._patience_over()
+        if self._due is not None:
+            self._patience_over()
         if within is not None:
             self._cause = cause
             self._due = within
             within.add(self)
 
     def _patience_over(self) -> None:
-        if self._due is not None:
-            self._due.discard(self)
-            self._due = None
+        assert self._due is not None
+        self._due.discard(self)
+        self._due = None
 
 
 def words_of(failure: OSError) -> str:

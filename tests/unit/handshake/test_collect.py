@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.errors import Refused
-from proxy.handshake.collect import MAX_EMPTY_LINES, HeadCollector
+from proxy.handshake.collect import MAX_EMPTY_LINES, HeadCollector, whole_head
 from proxy.handshake.head import Malformed, parse_request
 
 HEAD = b"GET /chat HTTP/1.1\r\nHost: a.test\r\nX-Api-Key: k\r\n\r\n"
@@ -52,6 +52,33 @@ def test_head_is_collected_whole_byte_by_byte_and_with_a_tail() -> None:
 @pytest.mark.parametrize("place", range(1, len(HEAD + TAIL)))
 def test_head_is_collected_wherever_it_is_cut(place: int) -> None:
     assert collect(*cut(HEAD + TAIL, place)) == (HEAD, TAIL)
+
+
+@pytest.mark.parametrize("tail", [b"", TAIL, b"\r\n\r\n"])
+def test_head_that_comes_whole_needs_no_collector(tail: bytes) -> None:
+    assert whole_head(HEAD + tail, 2 * len(HEAD)) == (HEAD, tail)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\r\n\r\n", HEAD[:-1], HEAD[:-4], b"\r\n" + HEAD, b"\r\n\r\n" + HEAD]
+)
+def test_collector_looks_at_what_is_not_that_plain(data: bytes) -> None:
+    assert whole_head(data, 65536) is None
+
+
+def test_collector_looks_at_a_head_in_which_a_line_may_be_too_long() -> None:
+    assert whole_head(HEAD, 2 * len(HEAD) - 1) is None
+
+
+@given(
+    st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"a: b", b"GET / HTTP/1.1", b"\0"])).map(
+        b"".join
+    ),
+    st.integers(8, 80),
+)
+def test_what_comes_whole_is_what_a_collector_finds(data: bytes, limit: int) -> None:
+    found = whole_head(data, limit)
+    assert found is None or found == collect(data, limit=limit)
 
 
 def test_collector_knows_whether_a_head_began() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.unit.relay.rig import Rig
 
 INTERVAL, TIMEOUT = 20.0, 7.0
+# Of sums of seconds that no float holds exactly.
+ROUNDING = 1e-6
 LENIENT = Keepalive(INTERVAL, TIMEOUT, strict=False)
 STRICT = Keepalive(INTERVAL, TIMEOUT, strict=True)
 PAYLOAD = b"\x00unguess"
@@ -485,7 +487,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.pending_at = leg.now
             silence = leg.now - self.heard_at
             if self.is_dead:
-                assert silence >= INTERVAL + TIMEOUT
+                assert silence >= INTERVAL + TIMEOUT - ROUNDING
                 return
             # A sweep late to ask, a sweep late to see that the question has left.
             assert leg.now - max(self.heard_at, self.pending_at) < INTERVAL + TIMEOUT + 2

@@ -221,14 +221,13 @@ def test_fault_after_the_caller_left_is_nobodys(scene: Scene) -> None:
 
 
 def test_what_is_in_the_socket_already_is_not_sent_again(scene: Scene) -> None:
-    scene.dial.sent(7)
-    assert scene.dial.request == REQUEST[7:]
+    scene.dial.unsent = REQUEST[7:]
     scene.connects()
     assert scene.transport.written == REQUEST[7:]
 
 
 def test_request_that_is_in_the_socket_already_is_not_written(scene: Scene) -> None:
-    scene.dial.sent(len(REQUEST))
+    scene.dial.unsent = b""
     scene.connects()
     assert not scene.transport.written
 
