@@ -111,6 +111,9 @@ class Sweeper:
         for leg, scanner in zip(session.legs, state.scanners, strict=False):  # None once it ended.
             if leg.gone:
                 continue
+            if leg.paused_at is not None:  # So that metrics tell of it while it lasts.
+                session.paused(leg.side, leg.paused_at)
+                leg.paused_at = now
             pending = leg.transport.get_write_buffer_size()
             if not pending:
                 leg.accepted = -1

@@ -74,7 +74,7 @@ class Broken(io.StringIO):
         raise self._failure
 
 
-def lines(form: str, level: str = "info", event: str = "event", /, **fields: Any) -> list[str]:
+def lines(form: str, /, level: str = "info", event: str = "event", **fields: Any) -> list[str]:
     stream = io.StringIO()
     getattr(logger(level="debug", form=form, stream=stream), level)(event, **fields)
     text = stream.getvalue()
@@ -336,7 +336,7 @@ def test_nasty_value_is_quoted_on_a_terminal(value: str) -> None:
 
 def test_failure_is_shown_below_its_line_and_colours_nothing() -> None:
     raised = failure("a fault \x1b[31m \u202e \r")
-    shown = lines("pretty", "info", "internal_error", failure=raised)
+    shown = lines("pretty", event="internal_error", failure=raised)
     assert "internal_error" in shown[0]
     assert shown[1].startswith("Traceback")
     assert not any(UNSAFE.search(each) for each in shown)

@@ -231,6 +231,20 @@ def test_clock_stands_still_while_a_leg_is_not_read(swept: Swept) -> None:
     assert swept.told(CLIENT) == b"", "the silence was not its own"
 
 
+def test_pause_that_lasts_is_told_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = Swept(monkeypatch, keepalive=None, write_timeout=None)
+    backpressure = swept.scene.registry.totals["chat"].backpressure
+    leg = swept.scene.session.legs[UPSTREAM]
+    leg.pause_writing()
+    swept.lasts(3)
+    assert backpressure == [3.0, 0.0]
+    swept.scene.loop.advance(0.5)
+    leg.resume_writing()
+    assert backpressure == [3.5, 0.0]
+    swept.lasts(2)
+    assert backpressure == [3.5, 0.0]
+
+
 # Idle time and lifetimes ---------------------------------------------------------------------
 
 
