@@ -96,11 +96,15 @@ class Subscription:
         self._dropped()
 
     async def batch(self) -> list[Event]:
-        """Waits for events; all that there are, oldest first, or none when it is over."""
+        """Waits for events; all that there are, oldest first, or none when it is over.
+
+        What came before a stop is still told; whoever was too slow is told nothing more.
+        """
         await self._arrived.wait()
-        if self.over:
+        if self.over and (self.lost or not self.behind):
             return []
-        self._arrived.clear()
+        if not self.over:
+            self._arrived.clear()
         events, self.behind = self._ring.newest(self.behind), 0
         return events
 
@@ -222,7 +226,8 @@ class EventRing:
         self._subscriptions.discard(subscription)
 
     def hang_up(self) -> None:
-        """Ends every subscription."""
+        """Ends every subscription, once all is told that has happened."""
+        self.catch_up()
         subscriptions, self._subscriptions = self._subscriptions, set()
         for subscription in subscriptions:
             subscription.drop()

@@ -177,3 +177,20 @@ async def test_who_has_left_is_not_told():
     made.unsubscribe(subscription)
     made.note("info", "one", {})
     assert (subscription.behind, made.followers) == (0, 0)
+
+
+async def test_what_came_before_the_stop_is_still_told() -> None:
+    made = ring()
+    waiting = [("info", "draining", {"n": 1})]
+
+    def catch_up() -> None:
+        while waiting:
+            made.note(*waiting.pop())
+
+    made.catch_up = catch_up
+    following = made.subscribe(lambda: None)
+    waiting.append(("info", "stopped", {"n": 2}))
+    made.hang_up()
+    assert [event.name for event in await following.batch()] == ["stopped"]
+    assert await following.batch() == []
+    assert [event.name for event in made.recent(9)] == ["stopped", "draining"]
