@@ -92,9 +92,11 @@ class Lines:
             heard = self._heard if name != "debug" else None
             written = rank >= least
             is_asked_for = written or heard is not None
-            setattr(self, name, self._tell(name, written, heard) if is_asked_for else _nothing)
+            setattr(
+                self, name, self._tell(name, heard, written=written) if is_asked_for else _nothing
+            )
 
-    def _tell(self, level: str, written: bool, heard: Hear | None) -> Tell:  # noqa: FBT001
+    def _tell(self, level: str, heard: Hear | None, *, written: bool) -> Tell:
         waiting, flush, now = self._waiting, self.flush, time.time
         later = None if level in {"warning", "error"} else self._later
 

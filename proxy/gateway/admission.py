@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +10,7 @@ from proxy.auth.presented import Found
 from proxy.auth.question import Question
 from proxy.errors import ACCEPTED, Refused
 from proxy.gateway.exchanges import Exchanges
-from proxy.gateway.request import HandshakeRequest, affinity_of
+from proxy.gateway.request import HandshakeRequest, affinity_of, told_id
 from proxy.gateway.session_factory import OFFER_OURS, SessionFactory
 from proxy.gateway.upstream_request import upstream_request
 from proxy.handshake.client import client_of
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 WARN_EVERY: Final = 60.0
 
 _OFFER: Final = b"sec-websocket-protocol"
-
-# A name of dots alone means another place wherever it stands in a path.
-_REQUEST_ID: Final = re.compile(rb"(?!\.+\Z)[A-Za-z0-9._:-]{1,128}")
 
 
 class Admission:
@@ -118,7 +114,9 @@ class Admission:
         told = head.headers.by_name
         if (rules.address_header in told or b"forwarded" in told) and not client.trusted:
             self._warn_of_forwarder(client)
-        name = self._id_for(head) if client.trusted else self.new_id()
+        name = told_id(head) if client.trusted else None
+        if name is None or name in self.registry:
+            name = self.new_id()
         request = HandshakeRequest(name, began, head, client, rules, certificate)
         if self.tracer is not None:
             request.span = self.tracer.begin(request)
@@ -374,15 +372,6 @@ class Admission:
             raise rules.authenticator.challenged(refused, name, ordinary=request.ordinary)
 
     # -------------------------------------------------------------------------------------------
-
-    def _id_for(self, head: RequestHead) -> str:
-        """The id that a trusted proxy gave to its request, if it can be the session's."""
-        told = head.headers.one(b"x-request-id")
-        if told is not None and _REQUEST_ID.fullmatch(told):
-            name = told.decode("ascii")
-            if name not in self.registry:
-                return name
-        return self.new_id()
 
     def _check_capacity(self, route: Route) -> None:
         if self.draining:

@@ -16,13 +16,12 @@ from proxy.gateway.early import EarlyData
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.first_message import FirstMessageDoor
 from proxy.gateway.lingering import LINGER, Lingering
+from proxy.gateway.request import hears_close
 from proxy.handshake.client import peer_address, text_of
 from proxy.handshake.client_certificate import subject_of
 from proxy.handshake.collect import HeadCollector, whole_head
-from proxy.handshake.forward import OUR_SUBPROTOCOL
 from proxy.handshake.head import Malformed, TooManyHeaders, parse_request
-from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, switching
-from proxy.handshake.request import check_handshake
+from proxy.handshake.reply import accepting_to_refuse, refusing, relaying, selected_by_us, switching
 from proxy.relay.commands import Side
 from proxy.relay.frames import close_frame
 from proxy.relay.scanner import Extensions, Scanner, Traffic
@@ -164,17 +163,13 @@ class FrontDoor(asyncio.Protocol):
             return self._source
         return peer_address(self._transport.get_extra_info("peername"))
 
-    def _certificate(self) -> str | None:
-        """Whom the client's certificate names; None where none is asked for."""
-        shown = self._transport.get_extra_info("peercert")
-        return subject_of(shown) if shown else None
-
     # The request -------------------------------------------------------------------------------
 
     def _on_head(self, raw: bytes, rest: bytes) -> None:
         house = self._house
         admission = house.admission
         request = None
+        shown = self._transport.get_extra_info("peercert") if house.secure else None
         try:
             head = parse_request(raw)
             if b"upgrade" not in head.headers.by_name and house.plain.serves(head):
@@ -185,7 +180,7 @@ class FrontDoor(asyncio.Protocol):
                 self._peer(),
                 secure=house.secure,
                 began=self._began,
-                certificate=self._certificate() if house.secure else None,
+                certificate=subject_of(shown) if shown else None,
             )
             admission.judge(request)
             rule = admission.awaits(request)
@@ -336,11 +331,7 @@ class FrontDoor(asyncio.Protocol):
         self, session: LiveSession, request: HandshakeRequest, answer: AnswerHead, dial: Dial
     ) -> None:
         """Answers 101 and lets the bytes flow, those that came early first."""
-        offer, subprotocol = request.head.headers, None
-        if b"sec-websocket-protocol" in offer.by_name:
-            offered = offer.tokens(b"sec-websocket-protocol")
-            if OUR_SUBPROTOCOL in offered and b"sec-websocket-protocol" not in answer.headers:
-                subprotocol = OUR_SUBPROTOCOL
+        subprotocol = selected_by_us(request.head.headers, answer)
         transport = self._transport
         transport.write(switching(answer, request_id=session.id, subprotocol=subprotocol))
         assert request.route is not None
@@ -375,17 +366,9 @@ class FrontDoor(asyncio.Protocol):
             self._answer(refusing(refused, request_id=name, with_body=with_body))
 
     def _refuses_with_close(self, request: HandshakeRequest) -> bool:
-        """Whether this client hears its refusal as a Close frame, as browsers must to hear it."""
-        route, house = request.route, self._house
-        if route is None or route.refuse_with == "http":
-            return False
-        if route.refuse_with == "auto" and b"origin" not in request.head.headers:
-            return False
-        try:
-            check_handshake(request.head)
-        except Refused:
-            return False
-        return house.admits_unproven(route)
+        """Whether this client hears its refusal as a Close frame, and there is room for it."""
+        route = request.route
+        return route is not None and hears_close(request) and self._house.admits_unproven(route)
 
     def _answer(self, answer: bytes) -> None:
         """Writes the only answer this connection gets."""

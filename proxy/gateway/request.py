@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.auth.presented import Presented
+from proxy.errors import Refused
+from proxy.handshake.request import check_handshake
 from proxy.routes import NO_ROUTE
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from proxy.handshake.head import RequestHead
     from proxy.keys.principal import Principal
     from proxy.routes import Route
+
+# A name of dots alone means another place wherever it stands in a path.
+_REQUEST_ID: Final = re.compile(rb"(?!\.+\Z)[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(slots=True)
@@ -59,6 +65,26 @@ class HandshakeRequest:
     def presented(self) -> Presented:
         """Where a credential may stand."""
         return Presented(self.head.headers, self.query)
+
+
+def told_id(head: RequestHead) -> str | None:
+    """The id that a proxy in front gave to its request; None where it can be no id of ours."""
+    told = head.headers.one(b"x-request-id")
+    return told.decode("ascii") if told is not None and _REQUEST_ID.fullmatch(told) else None
+
+
+def hears_close(request: HandshakeRequest) -> bool:
+    """Whether a client is to hear its refusal as a Close frame, as browsers must to hear it."""
+    route = request.route
+    if route is None or route.refuse_with == "http":
+        return False
+    if route.refuse_with == "auto" and b"origin" not in request.head.headers:
+        return False
+    try:
+        check_handshake(request.head)
+    except Refused:
+        return False
+    return True
 
 
 def affinity_of(request: HandshakeRequest) -> bytes:

@@ -20,8 +20,17 @@ _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 )
 
+_SUBPROTOCOL: Final = b"sec-websocket-protocol"
+
 # These we say ourselves when an answer is relayed.
 _REFRAMED: Final = frozenset({b"content-length", b"x-request-id", b"x-wskeeper-code"})
+
+
+def selected_by_us(offer: Headers, answer: AnswerHead) -> bytes | None:
+    """What the client is told to be selected where the upstream selected none: ours, if offered."""
+    if _SUBPROTOCOL in offer.by_name and _SUBPROTOCOL not in answer.headers.by_name:
+        return OUR_SUBPROTOCOL if OUR_SUBPROTOCOL in offer.tokens(_SUBPROTOCOL) else None
+    return None
 
 
 def switching(answer: AnswerHead, *, request_id: str, subprotocol: bytes | None = None) -> bytes:

@@ -186,13 +186,10 @@ class Scanner:
         return self._held
 
     def feed(self, data: bytes) -> Cut | None:
-        """Takes the next bytes of the stream.
-
-        Args:
-            data: as read, at least one byte.
+        """Takes the next bytes of the stream, at least one.
 
         Returns:
-            None: pass `data` on as it is. Otherwise the `Cut` says what may travel, and `close`
+            None: pass them on as they are. Otherwise the `Cut` says what may travel, and `close`
             may have been set.
         """
         size = len(data)
@@ -204,25 +201,17 @@ class Scanner:
         held = self._held
         if held:
             data = held + data
-            size = len(data)
-            self._held = b""
+            size, self._held = len(data), b""
         mask_bit = self._mask_bit
         frames, max_frames = 0, self.max_frames
         while position < size:
             if size - position < 2:
                 return self._hold(data, position)
-            if frames >= max_frames and (
-                frames >= MAX_FRAMES
-                or (
-                    self.messages >= self.max_messages
-                    and data[position] & OPCODE_BITS <= _LAST_DATA_OPCODE
-                )
-            ):
+            if frames >= max_frames and self._turn_is_over(frames, data[position]):
                 return self._put_off(data, position)
             frames += 1
             first, second = data[position], data[position + 1]
-            opcode = first & OPCODE_BITS
-            length = second & LENGTH_BITS
+            opcode, length = first & OPCODE_BITS, second & LENGTH_BITS
             if (
                 first & RSV_BITS
                 or second & MASKED != mask_bit
@@ -258,6 +247,12 @@ class Scanner:
             position += header + length
         self.left = position - size
         return Cut(data) if held or self.close is not None else None
+
+    def _turn_is_over(self, frames: int, first: int) -> bool:
+        """Whether the frame that begins with `first` is left to another turn, behind so many."""
+        if frames >= MAX_FRAMES:
+            return True
+        return self.messages >= self.max_messages and first & OPCODE_BITS <= _LAST_DATA_OPCODE
 
     def _hold(self, data: bytes, position: int) -> Cut:
         self._held = data[position:]

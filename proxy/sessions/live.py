@@ -107,18 +107,14 @@ class LiveSession:
         log: Logger,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.id = id
-        self.route = route
+        self.id, self.route = id, route
         self.principal = principal
         self.origin = origin
         self.same_origin = same_origin
-        self.address = address
-        self.client = client
-        self.holders = holders
-        self.upstream = upstream
+        self.address, self.client = address, client
+        self.holders, self.upstream = holders, upstream
         self.user_agent, self.subprotocol = user_agent, subprotocol
-        self.rules = rules
-        self.limits = limits
+        self.rules, self.limits = rules, limits
         one, other = scanners
         self.state = Session(
             one,
@@ -132,9 +128,7 @@ class LiveSession:
             client_leg(self, _CLIENT, one),
             Leg(self, _UPSTREAM, other),
         )
-        self._registry = registry
-        self._log = log
-        self._loop = loop
+        self._registry, self._log, self._loop = registry, log, loop
         # On the loop's clock, as `ends_at`; None where it may last for ever.
         self.opened_at = now
         self.ends_at: float | None = None
