@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 
 class Overdue(Protocol):
@@ -70,19 +71,27 @@ class DeadlineQueue:
             self._timer = None if first is None else self._loop.call_at(first, self._tick)
 
 
+class _Queues(dict[float, DeadlineQueue]):
+    """Queues by their seconds, made when they are asked for."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def __missing__(self, seconds: float) -> DeadlineQueue:
+        queue = self[seconds] = DeadlineQueue(seconds, self._loop)
+        return queue
+
+
 class Deadlines:
     """A queue for each length of time that is asked for; configurations know a handful."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._queues: dict[float, DeadlineQueue] = {}
-
-    def lasting(self, seconds: float) -> DeadlineQueue:
-        """The queue of deadlines of that length."""
-        queue = self._queues.get(seconds)
-        if queue is None:
-            queue = self._queues[seconds] = DeadlineQueue(seconds, self._loop)
-        return queue
+        self._queues = _Queues(loop)
+        # The queue of deadlines that last so many seconds.
+        self.lasting: Callable[[float], DeadlineQueue] = self._queues.__getitem__
 
     def clear(self) -> None:
         """Ends them all."""

@@ -75,7 +75,6 @@ class Liveness:
         "_pinged_at",
         "_received",
         "_stage",
-        "owes",
         "payload",
         "rtt",
     )
@@ -93,8 +92,6 @@ class Liveness:
         self.payload: bytes | None = None
         # Of its latest answer, in seconds; None before there was one.
         self.rtt: float | None = None
-        # Whether the other side's latest ping waits for this leg's pong; kept by the scanners.
-        self.owes = False
 
     def look(self, now: float, received: int) -> bool:
         """Whether `decide` is to be asked.
@@ -111,13 +108,14 @@ class Liveness:
             return False
         return now >= self._due
 
-    def decide(self, now: float, *, pending: int, may_send: bool) -> Verdict | None:
+    def decide(self, now: float, *, pending: int, may_send: bool, owes: bool) -> Verdict | None:
         """What to do about a leg that is silent.
 
         Args:
             now: seconds on the loop's clock.
             pending: bytes in our buffer that the leg has not accepted.
             may_send: whether a frame can be sent to it: no other is under way.
+            owes: whether it has yet to answer the other side's latest ping.
 
         Returns:
             PING: send what `ping` makes, then ask again. DEAD: end the session. None: wait.
@@ -129,7 +127,7 @@ class Liveness:
             self._stage = _Stage.HEARD  # It may be one that never reads: pinged, not given up.
         if pending:
             return None  # A leg that accepts nothing is the write deadline's business.
-        if self._stage is _Stage.HEARD and not self.owes:
+        if self._stage is _Stage.HEARD and not owes:
             return Verdict.PING if may_send else None
         # RFC 6455 section 5.5.3 lets a leg answer the latest ping alone. So where it owes a pong
         # the other side's ping has to do in place of ours.

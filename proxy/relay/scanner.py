@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.relay.frames import (
     FIN,
@@ -25,9 +25,6 @@ from proxy.relay.frames import (
     close_code_may_travel,
     unmask,
 )
-
-if TYPE_CHECKING:
-    from proxy.relay.liveness import Liveness
 
 # Frames that are looked at in one go: about a millisecond. A read of 256 KiB can hold 40,000.
 MAX_FRAMES: Final = 1000
@@ -118,8 +115,6 @@ class Scanner:
         "_mask_bit",
         "_max_message",
         "_message_size",
-        "_receiver",
-        "_sender",
         "_traffic",
         "bytes",
         "close",
@@ -127,6 +122,8 @@ class Scanner:
         "max_frames",
         "max_messages",
         "messages",
+        "our_ping",
+        "pongs_owed",
     )
 
     def __init__(
@@ -156,19 +153,12 @@ class Scanner:
         # Wire bytes of the current message's earlier fragments.
         self._message_size = 0
         self._max_message = max_message
-        # Set by watch.
-        self._sender: Liveness | None = None
-        self._receiver: Liveness | None = None
-
-    def watch(self, sender: Liveness, receiver: Liveness) -> None:
-        """Tells keepalive of pings and pongs, and keeps back the answers to its own.
-
-        Args:
-            sender: of the leg whose bytes are fed.
-            receiver: of the leg to which they travel.
-        """
-        self._sender = sender
-        self._receiver = receiver
+        # Whether the client, and the upstream, has yet to answer the other side's latest ping: one
+        # list for both directions of a session.
+        self.pongs_owed = [False, False]
+        # The payload of the gateway's pings to the sender, whose answers are kept back; None until
+        # there was one.
+        self.our_ping: bytes | None = None
 
     @property
     def in_message(self) -> bool:
@@ -348,22 +338,20 @@ class Scanner:
         """Looks at another control frame; arguments and result are those of `_take_close`."""
         if len(data) < start:
             return self._hold(data, position)
-        opcode = data[position] & OPCODE_BITS
-        sender = self._sender
+        opcode, asked = data[position] & OPCODE_BITS, self.our_ping
         if opcode == _PING:
-            if self._receiver is not None:
-                self._receiver.owes = True
-        elif sender is not None:
+            self.pongs_owed[1 if self._mask_bit else 0] = True
+        else:
             # Only what can be an answer to a ping of ours is kept until it is whole.
-            if sender.payload is not None and end - start == len(sender.payload):
+            if asked is not None and end - start == len(asked):
                 if len(data) < end:
                     return self._hold(data, position)
                 payload = data[start:end]
                 if self._mask_bit:
                     payload = unmask(payload, data[start - 4 : start])
-                if payload == sender.payload:
+                if payload == asked:
                     return self._swallow(data, position, end)
-            sender.owes = False
+            self.pongs_owed[0 if self._mask_bit else 1] = False
         self._traffic.opcodes[opcode] += 1
         return None
 

@@ -111,6 +111,7 @@ class Session:
         close_codes: Mapping[str, int],
     ) -> None:
         self.scanners = (client, upstream)
+        upstream.pongs_owed = client.pongs_owed
         self.phase = _RELAYING
         # How it ended: set by the first Close frame, loss or ending; then kept.
         self.initiator: str | None = None

@@ -68,7 +68,7 @@ class Leg(asyncio.Protocol):
         self.diverted = False
         # Set by connection_lost.
         self.gone = False
-        # Whether anybody is there; None where nobody is pinged.
+        # Whether anybody is there; made by the sweeper's first look where legs are pinged.
         self.liveness: Liveness | None = None
         # When its reading was paused for a slow peer; None while it is read.
         self.paused_at: float | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ENDINGS, FAILED
 from proxy.relay.commands import OTHER, Close, Command, Deadline, Divert, Finish, Send, Side
-from proxy.relay.liveness import IdleClock, Liveness, lifetime_of
+from proxy.relay.liveness import IdleClock, lifetime_of
 from proxy.relay.session import Session
 from proxy.sessions.leg import Leg
 from proxy.sessions.metered_leg import MeteredLeg
@@ -154,21 +154,12 @@ class LiveSession:
         self._log.info("connection_opened", **self._described())
 
     def _wind_clocks(self, now: float, chance: float) -> None:
-        """Begins what its rules measure: its life, its idle time, the silence of its legs."""
+        """Begins what its rules measure: its life and its idle time."""
         rules = self.rules
         if rules.max_lifetime is not None:
             self.ends_at = now + lifetime_of(rules.max_lifetime, chance)
         if rules.idle_timeout is not None:
             self.idle = IdleClock(rules.idle_timeout, now)
-        keepalive = rules.keepalive
-        if keepalive is not None:
-            first, second = self.legs
-            client = first.liveness = Liveness(keepalive, now)
-            upstream = second.liveness = Liveness(keepalive, now)
-            # Both scanners tell whether anybody is there.
-            one, other = self.state.scanners
-            one.watch(client, upstream)
-            other.watch(upstream, client)
 
     def end(self, ending: Ending) -> None:
         """Ends the session for a reason of the gateway's."""

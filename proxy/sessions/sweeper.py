@@ -14,14 +14,13 @@ from proxy.errors import (
     UPSTREAM_TIMED_OUT,
 )
 from proxy.relay.commands import Side
-from proxy.relay.liveness import PING_SIZE, Verdict
+from proxy.relay.liveness import PING_SIZE, Liveness, Verdict
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from proxy.errors import Ending
-    from proxy.relay.liveness import Liveness
     from proxy.sessions.leg import Leg
     from proxy.sessions.live import LiveSession
     from proxy.sessions.registry import Registry
@@ -107,7 +106,7 @@ class Sweeper:
             and not any(leg.later for leg in session.legs)  # What waits is no silence.
         ):
             return IDLE_TIMEOUT
-        write_timeout = session.rules.write_timeout
+        write_timeout, keepalive = session.rules.write_timeout, session.rules.keepalive
         for leg, scanner in zip(session.legs, state.scanners, strict=False):  # None once it ended.
             if leg.gone:
                 continue
@@ -122,6 +121,8 @@ class Sweeper:
             ):
                 return _STALLED[leg.side]
             liveness = leg.liveness
+            if liveness is None and keepalive is not None:  # Its first look.
+                liveness = leg.liveness = Liveness(keepalive, session.opened_at)
             if (
                 liveness is not None
                 # While we do not read it, nothing can be heard of it.
@@ -141,14 +142,17 @@ class Sweeper:
         transport = leg.transport
         if transport.is_closing():
             return False
+        scanners = session.state.scanners
+        heard = scanners[leg.side]
         # A frame of the other side's may be under way to it.
-        may_send = not session.state.scanners[leg.side.other].left
-        verdict = liveness.decide(now, pending=pending, may_send=may_send)
+        may_send, owes = not scanners[leg.side.other].left, heard.pongs_owed[leg.side]
+        verdict = liveness.decide(now, pending=pending, may_send=may_send, owes=owes)
         if verdict is Verdict.PING:
             mask = self._noise(4) if leg.side is Side.UPSTREAM else None
             transport.write(liveness.ping(now, payload=self._noise(PING_SIZE), mask=mask))
+            heard.our_ping = liveness.payload
             pending = transport.get_write_buffer_size()
-            verdict = liveness.decide(now, pending=pending, may_send=may_send)
+            verdict = liveness.decide(now, pending=pending, may_send=may_send, owes=owes)
         return verdict is Verdict.DEAD
 
 

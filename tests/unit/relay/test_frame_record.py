@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.relay.frame_record import MOST_FRAMES, FrameHeader, FrameRecorder
-from proxy.relay.liveness import Keepalive, Liveness
 from proxy.relay.scanner import MAX_FRAMES, Extensions, Scanner, Traffic
 from tests.harness import frames
 from tests.unit.relay.wire import DIRECTIONS, byte_by_byte, chunk_sizes, chunked, frame
@@ -126,10 +125,7 @@ def test_frame_that_is_too_big_is_not_recorded() -> None:
 
 def test_answer_to_a_ping_of_ours_is_marked() -> None:
     judge = scanner(masked=False)
-    rules = Keepalive(interval=20.0, timeout=20.0, strict=False)
-    asked, other = Liveness(rules, 0.0), Liveness(rules, 0.0)
-    asked.ping(1.0, payload=b"8 bytes.", mask=None)
-    judge.watch(asked, other)
+    judge.our_ping = b"8 bytes."
     recorder = FrameRecorder(judge, lambda: 0.0)
     text, pong = frames.frame(frames.TEXT, b"hi"), frames.frame(frames.PONG, b"8 bytes.")
     for chunks in ([text + pong + text], byte_by_byte(text + pong + text)):

@@ -19,6 +19,7 @@ from proxy.relay.liveness import (
     lifetime_of,
 )
 from proxy.relay.scanner import Cut, Extensions, Scanner, Traffic
+from proxy.relay.session import Session
 from tests.harness import frames
 from tests.unit.relay.wire import DIRECTIONS, byte_by_byte, chunk_sizes, chunked, frame, streams
 
@@ -43,6 +44,7 @@ class Swept:
         self.received = 0
         self.pending = 0
         self.may_send = True
+        self.owes = False
         # Seconds since the begin of each ping.
         self.pings: list[float] = []
 
@@ -55,14 +57,18 @@ class Swept:
         return False
 
     def _is_dead(self) -> bool:
-        decide = self.liveness.decide
-        verdict = decide(self.now, pending=self.pending, may_send=self.may_send)
+        verdict = self._verdict()
         if verdict is Verdict.PING:
             self.liveness.ping(self.now, payload=PAYLOAD, mask=None)
             self.pings.append(self.now - 1000)
-            verdict = decide(self.now, pending=self.pending, may_send=self.may_send)
+            verdict = self._verdict()
             assert verdict is not Verdict.PING
         return verdict is Verdict.DEAD
+
+    def _verdict(self) -> Verdict | None:
+        return self.liveness.decide(
+            self.now, pending=self.pending, may_send=self.may_send, owes=self.owes
+        )
 
     def answers(self) -> float | None:
         return self.liveness.answered(self.now)
@@ -147,7 +153,7 @@ def test_peers_time_runs_once_the_ping_has_left_our_buffer() -> None:
     leg.may_send = True
     leg.now += 1
     assert leg.liveness.look(leg.now, 0)
-    assert leg.liveness.decide(leg.now, pending=0, may_send=True) is Verdict.PING
+    assert leg.liveness.decide(leg.now, pending=0, may_send=True, owes=False) is Verdict.PING
     leg.liveness.ping(leg.now, payload=PAYLOAD, mask=None)
     leg.pending = 10
     assert not leg.sweep(50)
@@ -221,10 +227,10 @@ def test_answer_that_came_behind_data_is_still_measured() -> None:
 
 def test_leg_that_owes_a_pong_is_not_pinged() -> None:
     leg = Swept()
-    leg.liveness.owes = True
+    leg.owes = True
     assert not leg.sweep(60)
     assert not leg.pings
-    leg.liveness.owes = False
+    leg.owes = False
     leg.received += 6
     leg.sweep(21)
     assert leg.pings == [81]
@@ -234,7 +240,7 @@ def test_others_ping_does_in_place_of_ours() -> None:
     leg = Swept()
     leg.sweep(20)
     leg.answers()
-    leg.liveness.owes = True
+    leg.owes = True
     assert not leg.sweep(20 + 6)
     assert leg.sweep(1)
     assert leg.pings == [20]
@@ -243,7 +249,7 @@ def test_others_ping_does_in_place_of_ours() -> None:
 def test_ping_of_the_other_side_behind_ours_changes_nothing() -> None:
     leg = Swept(STRICT)
     leg.sweep(22)
-    leg.liveness.owes = True
+    leg.owes = True
     assert not leg.sweep(4)
     assert leg.sweep(1)
 
@@ -274,12 +280,9 @@ class Watched:
 
     def __init__(self, *, masked: bool, pinged: bool = True) -> None:
         self.masked = masked
-        self.sender, self.receiver = Liveness(LENIENT, 0.0), Liveness(LENIENT, 0.0)
-        if pinged:
-            self.sender.ping(0.0, payload=PAYLOAD, mask=None)
         self.traffic = Traffic()
         self.scanner = Scanner(masked=masked, extensions=Extensions.NONE, traffic=self.traffic)
-        self.scanner.watch(self.sender, self.receiver)
+        self.scanner.our_ping = PAYLOAD if pinged else None
         self.forwarded = b""
         self.answers = 0
 
@@ -402,32 +405,29 @@ def test_our_pong_behind_a_close_frame_is_kept_back_too(*, masked: bool) -> None
 
 
 def test_pings_and_pongs_settle_what_is_owed() -> None:
-    client, upstream = Liveness(LENIENT, 0.0), Liveness(LENIENT, 0.0)
     sent, received = (
         Scanner(masked=masked, extensions=Extensions.NONE, traffic=Traffic())
         for masked in (True, False)
     )
-    sent.watch(client, upstream)
-    received.watch(upstream, client)
-    client.ping(0.0, payload=PAYLOAD, mask=None)
+    Session(sent, received, close_timeout=5, mask=MASK, close_codes={})
+    owed = sent.pongs_owed
+    sent.our_ping = PAYLOAD
     received.feed(frame(frames.PING, b"a", masked=False))
-    assert (client.owes, upstream.owes) == (True, False)
+    assert owed == [True, False]
     sent.feed(frame(frames.TEXT, b"no pong", masked=True))
     sent.feed(frame(frames.PONG, PAYLOAD, masked=True))  # Ours; theirs is still owed.
-    assert client.owes
+    assert owed == [True, False]
     sent.feed(frame(frames.PONG, b"a", masked=True))
-    assert not client.owes
+    assert owed == [False, False]
     sent.feed(frame(frames.PING, masked=True))
-    assert (client.owes, upstream.owes) == (False, True)
+    assert owed == [False, True]
     received.feed(frame(frames.PONG, masked=False))
-    assert not upstream.owes
+    assert owed == [False, False]
 
 
 @pytest.mark.parametrize("size", [1, 5, 10, 14])
 def test_gateway_may_close_while_it_holds_a_part_of_our_pong(rig: Rig, size: int) -> None:
-    liveness = (Liveness(LENIENT, 0.0), Liveness(LENIENT, 0.0))
-    liveness[0].ping(0.0, payload=PAYLOAD, mask=None)
-    rig.session.scanners[0].watch(*liveness)
+    rig.session.scanners[0].our_ping = PAYLOAD
     raw = rig.client.frame(frames.PONG, PAYLOAD)
     rig.client.sends(rig.client.frame(frames.TEXT, b"text"))
     relayed = rig.upstream.relayed
@@ -509,7 +509,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(owes=st.booleans())
     def other_side_pings(self, *, owes: bool) -> None:
-        self.leg.liveness.owes = owes
+        self.leg.owes = owes
 
     @rule()
     def answers(self) -> None:

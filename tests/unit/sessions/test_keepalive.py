@@ -205,6 +205,18 @@ def test_nothing_is_sent_behind_a_close_or_an_end(
     assert swept.scene.session.state.initiator == ("upstream" if "up" in end else "client")
 
 
+@SIDES
+def test_ping_that_passed_before_the_first_look_is_remembered(swept: Swept, side: Side) -> None:
+    ping = frames.masked if side is CLIENT else frames.frame
+    swept.scene.receives(side, ping(frames.PING, b"theirs"))
+    swept.told(side.other)
+    swept.lasts(5)
+    assert swept.told(side.other) == b"", "it owes a pong: one ping at a time"
+    swept.scene.receives(side.other, ANSWERS[side.other])
+    swept.lasts(6)
+    assert swept.told(side.other) in {PING, MASKED_PING}
+
+
 def test_leg_that_takes_nothing_is_not_asked(swept: Swept) -> None:
     swept.scene.client.pending = 10
     swept.lasts(10)

@@ -220,13 +220,21 @@ def test_session_may_end_while_its_client_waits(monkeypatch: pytest.MonkeyPatch)
 def test_time_of_waiting_is_no_silence_of_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     keepalive = Keepalive(interval=5, timeout=5, strict=False)
     scene = make(monkeypatch, limits=limits(MESSAGES), keepalive=keepalive)
-    liveness = scene.session.legs[CLIENT].liveness
-    assert liveness is not None
-    noise = bytes(8)
-    liveness.ping(scene.loop.now, payload=noise, mask=None)
-    scene.receives(CLIENT, text() * 6 + frames.masked(frames.PONG, noise))
+    sweeper = Sweeper(
+        scene.registry,
+        wall=scene.house.wall,
+        noise=bytes,
+        loop=scene.loop,  # type: ignore[arg-type]
+    )
+    scene.loop.advance(5)
+    sweeper.sweep(scene.loop.now)
+    assert scene.client.written == frames.frame(frames.PING, bytes(8))
+    scene.upstream.written = b""
+    scene.receives(CLIENT, text() * 6 + frames.masked(frames.PONG, bytes(8)))
     scene.loop.advance(5)
     assert scene.upstream.written == text() * 6, "the answer is kept back"
+    liveness = scene.session.legs[CLIENT].liveness
+    assert liveness is not None
     assert (liveness.rtt, sum(scene.registry.ping_rtt[CLIENT].counts)) == (None, 0)
 
 
