@@ -59,7 +59,7 @@ def _of_handshake(top: Limits, route: Route, key: Key | None) -> Iterator[str]:
         yield f"connections of the key ≤ {key.limits.connections}"
     of_route = strictest(*(level.limit("connections") for level in levels[:2]))
     if of_route is not None:
-        yield f"connections of the route ≤ {of_route.value:g}"
+        yield f"connections of the route ≤ {of_route.value:g}{_place_of(of_route)}"
     for name in _SHARED:
         limit = strictest(*(level.limit(name) for level in levels))
         if limit is not None:
@@ -67,7 +67,7 @@ def _of_handshake(top: Limits, route: Route, key: Key | None) -> Iterator[str]:
     for direction, sender in (CLIENT_TO_UPSTREAM, "client"), (UPSTREAM_TO_CLIENT, "upstream"):
         size = strictest(*(level.message_limit(direction) for level in levels))
         if size is not None:
-            yield f"message_size ≤ {size.value:.0f} from the {sender}"
+            yield f"message_size ≤ {size.value:.0f} from the {sender}{_place_of(size)}"
     if top.total_connections is not None:
         yield f"total_connections ≤ {top.total_connections}"
 
@@ -83,7 +83,12 @@ def _levels(top: Limits, route: Route, key: Key | None) -> tuple[Level, ...]:
 
 
 def _shown(limit: Limit) -> str:
-    return f"{limit.name} ≤ {limit.value:.12g}"
+    return f"{limit.name} ≤ {limit.value:.12g}{_place_of(limit)}"
+
+
+def _place_of(limit: Limit) -> str:
+    """Where a limit is set: it can be at the top level, on the route and on the key."""
+    return f" ({limit.set_in.removesuffix(f'.{limit.name}')})"
 
 
 def _counted(limits: Iterator[str] | list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -25,6 +25,7 @@ from proxy.console.key_forms import (
     form_given,
     form_of,
 )
+from proxy.console.key_seen import Overtaken, as_shown, seen
 from proxy.console.keys import sessions_of
 from proxy.console.pages import page
 from proxy.keys.description import moment
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from multidict import MultiDict
+
     from proxy.admin.access import Role
-    from proxy.admin.desk import AdminDesk
     from proxy.keys.key import Key
+
+# What is chosen for a rotation unless somebody chooses.
+_OVERLAP: Final = "24h"
 
 
 async def ask_for_new(request: web.Request) -> web.Response:
@@ -47,7 +52,7 @@ async def ask_for_new(request: web.Request) -> web.Response:
 
 async def create(request: web.Request) -> web.Response:
     """Makes the key, and shows its secret this once."""
-    form = await _form(request)
+    form = _form(await texts(request))
     try:
         told = await key_edits.create(request.app[DESK], body_of(form), by=request[OPERATOR].by)
     except (Problem, Conflict) as failure:
@@ -65,9 +70,13 @@ async def change(request: web.Request) -> web.Response:
     """Changes the key."""
     desk = request.app[DESK]
     key = key_edits.stored(desk, request.match_info["key"])
-    form = await _form(request)
+    given = await texts(request)
+    form = _form(given)
     try:
-        await key_edits.update(desk, key.id, body_of(form), by=request[OPERATOR].by)
+        async with as_shown(request, key, given):
+            await key_edits.update(desk, key.id, body_of(form), by=request[OPERATOR].by)
+    except Overtaken as late:
+        return _form_page(request, form, {}, key=late.key, overtaken=given)
     except (Problem, Conflict) as failure:
         return _form_page(request, form, _faults(failure), key=key)
     raise web.HTTPSeeOther(f"/keys/{key.id}?done=changed")
@@ -76,34 +85,47 @@ async def change(request: web.Request) -> web.Response:
 async def ask_to_rotate(request: web.Request) -> web.Response:
     """For how long the secret before is to work."""
     key = key_edits.stored(request.app[DESK], request.match_info["key"])
-    context = {
-        "key": key,
-        "overlaps": OVERLAPS,
-        "overlap": "24h",
-        "sessions": len(sessions_of(request.app[DESK], key)),
-    }
-    return page(request, "key_rotate.html", context)
+    return _rotation_page(request, key)
 
 
 async def rotate(request: web.Request) -> web.Response:
     """Gives the key a new secret, and shows it this once."""
+    desk = request.app[DESK]
+    key = key_edits.stored(desk, request.match_info["key"])
     given = await texts(request)
-    told = await key_edits.rotate(
-        request.app[DESK],
-        request.match_info["key"],
-        {"overlap": given.get("overlap", "24h")},
-        by=request[OPERATOR].by,
-    )
+    body = {"overlap": given.get("overlap", _OVERLAP)}
+    try:
+        async with as_shown(request, key, given):
+            told = await key_edits.rotate(desk, key.id, body, by=request[OPERATOR].by)
+    except Overtaken as late:
+        return _rotation_page(request, late.key, given)
     return _secret_page(request, told, verb="rotated")
 
 
-async def _form(request: web.Request) -> KeyForm:
-    given = await texts(request)
+def _rotation_page(
+    request: web.Request, key: Key, overtaken: Mapping[str, str] | None = None
+) -> web.Response:
+    context = {
+        "key": key,
+        "overlaps": OVERLAPS,
+        "overlap": (overtaken or {}).get("overlap", _OVERLAP),
+        "sessions": len(sessions_of(request.app[DESK], key)),
+        **seen(request, key, overtaken),
+    }
+    return page(request, "key_rotate.html", context, status=200 if overtaken is None else 409)
+
+
+def _form(given: MultiDict[str]) -> KeyForm:
     return form_given(given, given.getall("routes", []))
 
 
 def _form_page(
-    request: web.Request, form: KeyForm, faults: dict[str, str], *, key: Key | None
+    request: web.Request,
+    form: KeyForm,
+    faults: dict[str, str],
+    *,
+    key: Key | None,
+    overtaken: Mapping[str, str] | None = None,
 ) -> web.Response:
     context = {
         "key": key,
@@ -114,8 +136,10 @@ def _form_page(
         "limits": LIMITS,
         "on_exceed": ON_EXCEED,
         "opened": _opened(form, faults),
+        **({"overtaken": False} if key is None else seen(request, key, overtaken)),
     }
-    return page(request, "key_form.html", context, status=422 if faults else 200)
+    status = 422 if faults else 200 if overtaken is None else 409
+    return page(request, "key_form.html", context, status=status)
 
 
 def _opened(form: KeyForm, faults: Mapping[str, str]) -> dict[str, bool]:
@@ -187,20 +211,24 @@ def asking(deed: Deed) -> Handler:
     """Whether to do it, and what would follow."""
 
     async def ask(request: web.Request) -> web.Response:
-        desk = request.app[DESK]
-        key = key_edits.stored(desk, request.match_info["key"])
-        return page(request, "key_deed.html", _question(desk, key, deed))
+        key = key_edits.stored(request.app[DESK], request.match_info["key"])
+        return _question_page(request, key, deed)
 
     return ask
 
 
-def _question(desk: AdminDesk, key: Key, deed: Deed) -> dict[str, Any]:
-    return {
+def _question_page(
+    request: web.Request, key: Key, deed: Deed, overtaken: Mapping[str, str] | None = None
+) -> web.Response:
+    desk = request.app[DESK]
+    context = {
         "key": key,
         "state": key.state(desk.now()),
         "verb": deed.verb,
         "sessions": len(sessions_of(desk, key)),
+        **seen(request, key, overtaken),
     }
+    return page(request, "key_deed.html", context, status=200 if overtaken is None else 409)
 
 
 def doing(deed: Deed) -> Handler:
@@ -208,8 +236,13 @@ def doing(deed: Deed) -> Handler:
 
     async def do(request: web.Request) -> web.Response:
         desk = request.app[DESK]
-        reference = request.match_info["key"]
-        key = await deed.do(desk, reference, by=request[OPERATOR].by)
+        key = key_edits.stored(desk, request.match_info["key"])
+        given = await texts(request)
+        try:
+            async with as_shown(request, key, given):
+                key = await deed.do(desk, key.id, by=request[OPERATOR].by)
+        except Overtaken as late:
+            return _question_page(request, late.key, deed, given)
         if deed.verb == "delete":
             raise web.HTTPSeeOther(f"/keys?{urlencode({'deleted': key.name})}")
         raise web.HTTPSeeOther(f"/keys/{key.id}?done={deed.past}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from proxy.admin.reading import body_of
 from proxy.admin.server import needing
 from proxy.console import login, operations, overview, reload, routes
 from proxy.console.assets import Assets
+from proxy.console.key_seen import MARKS, Marks
 from proxy.console.overview import KEYS, Keys
 from proxy.console.pages import HEADERS, page, prepare
 from proxy.console.sampler import SAMPLER
@@ -72,6 +74,7 @@ class Console:
         app[SAMPLER] = self._sampler
         app[RECORDERS] = self._recorders
         app[KEYS] = Keys()
+        app[MARKS] = Marks(secrets.token_bytes(32))
         app.cleanup_ctx.append(self._sampling)
         app.router.add_get("/static/{name:.+}", self._assets.show)
         app.router.add_get(login.PATH, login.ask_to_log_in)

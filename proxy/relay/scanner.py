@@ -203,9 +203,9 @@ class Scanner:
             first, second = data[position], data[position + 1]
             opcode, length = first & OPCODE_BITS, second & LENGTH_BITS
             if (
-                first & RSV_BITS
+                opcode > _LAST_DATA_OPCODE
+                or first & RSV_BITS
                 or second & MASKED != mask_bit
-                or opcode > _LAST_DATA_OPCODE
                 or (opcode != 0) == self._in_message
             ):
                 # Masked as it must be, what is left of its second byte is its length.

@@ -48,6 +48,30 @@ class _Row:
         self.bytes_sent = self.bytes_received = 0
         self.last_used_at: float | None = None
 
+    def used(self, at: float) -> None:
+        """The key was used then, in seconds since the epoch."""
+        if self.last_used_at is None or at > self.last_used_at:
+            self.last_used_at = at
+
+    def take_off(self, settled: Settled) -> None:
+        """Takes off what was in the ledger already."""
+        self.seconds -= settled.seconds
+        self.messages_sent -= settled.messages[Side.CLIENT]
+        self.messages_received -= settled.messages[Side.UPSTREAM]
+        self.bytes_sent -= settled.bytes[Side.CLIENT]
+        self.bytes_received -= settled.bytes[Side.UPSTREAM]
+
+    def put_back(self, usage: Usage) -> None:
+        """Adds what no store took."""
+        self.connections += usage.connections
+        self.seconds += usage.seconds
+        self.messages_sent += usage.messages[Side.CLIENT]
+        self.messages_received += usage.messages[Side.UPSTREAM]
+        self.bytes_sent += usage.bytes[Side.CLIENT]
+        self.bytes_received += usage.bytes[Side.UPSTREAM]
+        if usage.last_used_at is not None:
+            self.used(usage.last_used_at)
+
     def usage(self, key_id: str, hour: int) -> Usage:
         return Usage(
             key_id,
@@ -99,17 +123,19 @@ class Ledger:
         if key is None:
             return
         wall = self._wall()
-        place = (key.id, int(wall // _HOUR) * _HOUR)
+        row = self._row(key.id, int(wall // _HOUR) * _HOUR)
         sent, received = session.state.scanners
-        messages = (sent.messages, received.messages)
-        passed = (sent.bytes, received.bytes)
+        row.messages_sent += sent.messages
+        row.messages_received += received.messages
+        row.bytes_sent += sent.bytes
+        row.bytes_received += received.bytes
+        row.seconds += seconds
         before = session.settled
         if before is None:
-            self._add(place, 1, seconds, messages, passed, wall - seconds)
+            row.connections += 1
+            row.used(wall - seconds)
         else:
-            messages = _difference(messages, before.messages)
-            passed = _difference(passed, before.bytes)
-            self._add(place, 0, seconds - before.seconds, messages, passed, None)
+            row.take_off(before)
 
     def take(self) -> list[Usage]:
         """All rows; the ledger is empty then."""
@@ -120,32 +146,11 @@ class Ledger:
     def put_back(self, rows: Iterable[Usage]) -> None:
         """Takes rows again that could not be stored."""
         for row in rows:
-            self._add(row[:2], *row[2:])
+            self._row(row.key_id, row.hour).put_back(row)
 
-    def _add(
-        self,
-        place: tuple[str, int],
-        connections: int,
-        seconds: float,
-        messages: tuple[int, int],
-        passed: tuple[int, int],
-        used_at: float | None,
-    ) -> None:
+    def _row(self, key_id: str, hour: int) -> _Row:
+        place = (key_id, hour)
         row = self._rows.get(place)
         if row is None:
             row = self._rows[place] = _Row()
-        sent, received = messages
-        row.messages_sent += sent
-        row.messages_received += received
-        sent, received = passed
-        row.bytes_sent += sent
-        row.bytes_received += received
-        row.connections += connections
-        row.seconds += seconds
-        known = row.last_used_at
-        if used_at is not None and (known is None or used_at > known):
-            row.last_used_at = used_at
-
-
-def _difference(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
-    return now[Side.CLIENT] - before[Side.CLIENT], now[Side.UPSTREAM] - before[Side.UPSTREAM]
+        return row

@@ -18,7 +18,7 @@ WITH_KEY = ("--header", f"X-Api-Key: {SECRET}")
 CONFIG = f"""\
 store: "memory:"
 health_path: /ready
-keys: [{{name: legacy, secret: {SECRET}, limits: {{connections: 5}}}}]
+keys: [{{name: legacy, secret: {SECRET}, limits: {{connections: 5, handshakes_per_second: 2}}}}]
 limits: {{total_connections: 50, auth_failures_per_minute: null}}
 routes:
   - name: both
@@ -53,7 +53,8 @@ def test_ordinary_request_is_passed_on_where_the_route_takes_both(explain: Comma
     )
     assert told["key"].startswith("legacy (legacy), active")
     assert told["limits"].startswith(
-        "total_connections ≤ 50 with the requests under way, auth_failures_per_minute ≤ 9; "
+        "total_connections ≤ 50 with the requests under way,"
+        " auth_failures_per_minute ≤ 9 (routes.both.limits); "
     )
     assert told["verdict"] == "passed on as an ordinary HTTP request, if the upstream answers"
     lines = told["upstream"].splitlines()
@@ -66,9 +67,10 @@ def test_handshake_on_the_same_route_is_one_with_its_limits(explain: Command) ->
     assert "http" not in told
     assert told["verdict"] == "101, if the upstream answers"
     assert told["limits"].startswith(
-        "connections of the key ≤ 5, connections of the route ≤ 3, connections_per_address ≤ 7,"
-        " handshakes_per_second ≤ 2.5, message_size ≤ 1048576 from the client,"
-        " total_connections ≤ 50; "
+        "connections of the key ≤ 5, connections of the route ≤ 3 (routes.both.limits),"
+        " connections_per_address ≤ 7 (routes.both.limits),"
+        " handshakes_per_second ≤ 2 (keys.legacy.limits),"
+        " message_size ≤ 1048576 from the client (routes.both.limits), total_connections ≤ 50; "
     )
 
 
