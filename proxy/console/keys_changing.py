@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp.typedefs import Handler
-
     from multidict import MultiDict
 
     from proxy.admin.access import Role

@@ -69,6 +69,12 @@ class Scene(scene.Scene):
             json_type=False,
         )
 
+    def seen(self, target: str) -> str:
+        """What the form of a key's page carries of the key."""
+        found = re.search(rb'name="seen" value="([^"]+)"', self.get(target).body)
+        assert found is not None
+        return found[1].decode()
+
     def csrf(self) -> str:
         """What the forms of this login carry."""
         found = re.search(rb'"X-CSRF-Token": "(\w+)"', self.get("/routes").body)
