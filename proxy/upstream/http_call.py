@@ -289,12 +289,13 @@ class _Reader(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         # Heads go in one by one: else what makes no sense behind one would take it along, as the
         # body of an answer that has none.
+        resumes = not data  # aiohttp wakes its parser so, once what it has is read.
         while data and not self._begun:
             if self._interim > _MAX_INTERIM:
                 return
             head, end, data = data.partition(b"\r\n\r\n")
             super().data_received(head + end)
-        if data:
+        if data or resumes:
             super().data_received(data)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
