@@ -171,10 +171,13 @@ class FirstMessageDoor(asyncio.Protocol):
         self._message = message
         self._forget_deadline()
         self._early.add(message.rest)
-        admission = self._house.admission
-        said = b""
         try:
             said = self._rule.token_in(message.payload).encode()
+        except Refused as refused:
+            self._refuse(self._counted(refused))
+            return
+        admission = self._house.admission
+        try:
             admission.identify(self._request, said)
         except NotAtOnce:
             self._verdict = self._house.loop.create_task(
@@ -187,6 +190,13 @@ class FirstMessageDoor(asyncio.Protocol):
             self._fail(failure)
         else:
             self._call_upstream()
+
+    def _counted(self, refused: Refused) -> Refused:
+        """What a client hears whose message shows no credential: a guesser is to wait."""
+        house, request = self._house, self._request
+        assert request.route is not None
+        limiter, address = request.rules.limiter, request.client.address
+        return limiter.refusal(refused, request.route, address, house.loop.time())
 
     def _looked_up(self, verdict: asyncio.Task[None]) -> None:
         self._verdict = None

@@ -140,7 +140,9 @@ def test_p20_an_upgrade_with_a_body_is_refused(door: Door, upstream: Upstream) -
 
 
 def test_p20_an_empty_body_passes(door: Door) -> None:
-    door.open(good(lines=("Content-Length: 0",))).close()
+    with door.open(good(lines=("Content-Length: 0",))) as client:
+        client.send_text("no part of the head")
+        assert client.read_frame().payload == b"no part of the head"
 
 
 def test_p21_http_1_0_does_not_upgrade(door: Door, upstream: Upstream) -> None:

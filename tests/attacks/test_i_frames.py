@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-import threading
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,20 +112,11 @@ def test_p69_random_frames_pass_byte_by_byte_and_are_counted(
     goodbye = frames.close_payload(1000)
     before = gateway.metrics()
     with session(door, upstream, deflate=True) as (client, connection):
-        failures: list[BaseException] = []
-
-        def pour_down() -> None:
-            try:
-                pour(connection, client, down, segments=random.Random(2))
-            except BaseException as error:  # noqa: BLE001 - carried to the test's thread
-                failures.append(error)
-
-        thread = threading.Thread(target=pour_down)
         client.timeout = connection.timeout = 30
-        thread.start()
-        pour(client, connection, up, segments=random.Random(1))
-        thread.join()
-        assert not failures, failures
+        with ThreadPoolExecutor(1) as beside:
+            falls = beside.submit(pour, connection, client, down, segments=random.Random(2))
+            pour(client, connection, up, segments=random.Random(1))
+            falls.result()
         client.send(frames.masked(frames.CLOSE, goodbye))
         connection.expect_close(1000)
         connection.send(frames.frame(frames.CLOSE, goodbye))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -294,7 +295,7 @@ def test_p86_the_limit_of_a_key(
     for leave in (Client.close, Client.reset):
         leave(clients.pop())
         request = upgrade("/other", key=secret)
-        assert wait_until(lambda: _switches(door, clients, request), 2)  # noqa: B023
+        assert wait_until(partial(_switches, door, clients, request), 2)
         assert_refused(door.ask(request), 429, "key_connections")
 
 
@@ -328,8 +329,7 @@ def test_p88_a_store_in_trouble_lets_nobody_in(
                 return said.status, said.code
 
             with P88[case](tmp_path / "data" / "keys.db"):
-                for key in (BAD, known):
-                    assert wait_until(lambda: answer(key) == away, 5, 0.1)  # noqa: B023
+                assert wait_until(lambda: answer(BAD) == answer(known) == away, 5, 0.1)
                 with upstream.untouched():
                     for key in (BAD, known):
                         assert_refused(door.ask(upgrade("/app", key=key)), *away)

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.harness.client import Door
 from tests.harness.gateway import Gateway
@@ -16,7 +17,7 @@ from tests.harness.upstream import Upstream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
     OpenPage = Callable[..., Page]
 
@@ -101,14 +102,9 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def sessions(page: Page) -> Callable[[int], None]:
-    """Waits until the overview counts so many."""
-
-    def wait_for(count: int) -> None:
-        tile = page.locator(".tiles > div").filter(has_text="Live sessions").locator(".value")
-        tile.filter(has_text=re.compile(rf"^\s*{count}\b")).wait_for(timeout=SOON_MS)
-
-    return wait_for
+def sessions(page: Page) -> Locator:
+    """What the overview says of how many there are."""
+    return page.locator(".tiles > div").filter(has_text="Live sessions").locator(".value")
 
 
 def test_who_shows_a_token_sees_who_is_connected_as_it_happens(
@@ -116,12 +112,12 @@ def test_who_shows_a_token_sees_who_is_connected_as_it_happens(
 ) -> None:
     page = open_page()
     count = sessions(page)
-    count(0)
+    expect(count).to_have_text(re.compile(r"^\s*0\b"), timeout=SOON_MS)
     client = house.door.open(upgrade("/chat", key=KEY))
-    count(1)
-    page.get_by_text("connection_opened").first.wait_for()
+    expect(count).to_have_text(re.compile(r"^\s*1\b"), timeout=SOON_MS)
+    expect(page.get_by_text("connection_opened").first).to_be_visible()
     client.close()
-    count(0)
+    expect(count).to_have_text(re.compile(r"^\s*0\b"), timeout=SOON_MS)
 
 
 def test_wrong_token_is_told_and_the_way_goes_on_where_it_began(
@@ -227,8 +223,12 @@ def test_chart_is_read_with_the_keys(open_page: OpenPage) -> None:
     chart.wait_for()
     chart.focus()
     page.keyboard.press("ArrowLeft")
-    page.get_by_text(re.compile(r"^\d\d:\d\d:\d\d UTC: now \d")).wait_for(state="attached")
+    read = page.get_by_text(re.compile(r"^\d\d:\d\d:\d\d UTC: now \d"))
+    expect(read).to_be_attached()
+    line = chart.locator(".u-cursor-x")
+    expect(line).to_be_visible()
     page.keyboard.press("Escape")
+    expect(line).to_be_hidden()
 
 
 def test_keyboard_gets_to_the_content_and_out_of_a_question(open_page: OpenPage) -> None:
@@ -250,7 +250,8 @@ def test_operator_reloads_the_configuration(open_page: OpenPage) -> None:
     page = open_page()
     page.get_by_role("link", name="Reload configuration").click()
     page.get_by_role("button", name="Reload", exact=True).click()
-    page.get_by_role("status").filter(has_text="Nothing in it has changed").wait_for()
+    said = page.get_by_role("status").filter(has_text="Nothing in it has changed")
+    expect(said).to_be_visible()
 
 
 def test_page_says_when_the_gateway_does_not_answer(house: House, chromium: Browser) -> None:
@@ -261,7 +262,7 @@ def test_page_says_when_the_gateway_does_not_answer(house: House, chromium: Brow
     page.locator(".plot canvas").first.wait_for()
     context.set_offline(True)
     lost = page.get_by_text("The gateway does not answer")
-    lost.wait_for()
+    expect(lost).to_be_visible()
     context.set_offline(False)
-    lost.wait_for(state="detached")
+    expect(lost).not_to_be_attached()
     context.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +52,12 @@ def test_two_tabs_hear_each_other(open_tab: OpenTab) -> None:
     for tab in (one, other):
         tab.press("Connect")
         tab.seen("open")
+    said = ["message demo: hello from one", "message demo: and <b>from</b> the other"]
     one.say("hello from one")
-    other.events().get_by_text("demo: hello from one").wait_for()
+    expect(other.events()).to_have_text(["open subprotocol wskeeper", said[0]])
     other.say("and <b>from</b> the other")
-    one.events().get_by_text("demo: and <b>from</b> the other").wait_for()
+    expect(one.events()).to_have_text(["open", *said])
+    expect(other.events()).to_have_text(["open subprotocol wskeeper", *said])
 
 
 def test_page_tells_of_its_latest_connection_alone(open_tab: OpenTab) -> None:
