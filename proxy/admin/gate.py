@@ -9,7 +9,7 @@ from aiohttp import web
 from proxy.admin.access import Asked
 from proxy.admin.answers import refusing, translated
 from proxy.admin.desk import OPERATOR
-from proxy.admin.logins import COOKIE
+from proxy.admin.logins import cookie_name
 from proxy.admin.problems import Problem
 from proxy.keys.lifecycle import NotPossible
 from proxy.stores.store import Conflict, NoSuchKey, StoreUnavailable
@@ -88,8 +88,13 @@ def asked_of(request: web.Request) -> Asked:
         origins=headers.getall("Origin", []),
         fetch_sites=headers.getall("Sec-Fetch-Site", []),
         authorizations=headers.getall("Authorization", []),
-        login=request.cookies.get(COOKIE, ""),
+        login=login_of(request),
     )
+
+
+def login_of(request: web.Request) -> str:
+    """The console's cookie that a request carries; empty without one."""
+    return request.cookies.get(cookie_name(request.headers.get("Host", "")), "")
 
 
 def _problem_of(failure: Exception) -> Problem:

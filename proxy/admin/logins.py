@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from proxy.admin.access import AdminToken
 
-COOKIE: Final = "wskeeper_console"
+_COOKIE: Final = "wskeeper_console"
 CSRF_HEADER: Final = "X-CSRF-Token"
 
 # Seconds that a login lasts: a working day, and no night after it.
@@ -30,6 +31,7 @@ _NONCE: Final = 16
 _PARTS: Final = 4
 # Longer than any cookie of ours.
 _LONGEST: Final = 1024
+_WITH_PORT: Final = re.compile(r".*:([0-9]{1,5})")
 
 
 class Logins:
@@ -94,6 +96,19 @@ class Logins:
         # A header may carry bytes that are no UTF-8.
         signed = text.encode("utf-8", "surrogateescape")
         return hmac.new(self._secret, signed, hashlib.sha256).hexdigest()
+
+
+def cookie_name(host: str) -> str:
+    """What the cookie of a login is called: by the port that the browser knows the console at.
+
+    Cookies ask for no port (RFC 6265 section 8.5), so gateways on one host would take away each
+    other's. The port that is listened on would not do: two tunnels may lead to the same.
+
+    Args:
+        host: the value of Host; empty without one.
+    """
+    port = _WITH_PORT.fullmatch(host)
+    return _COOKIE if port is None else f"{_COOKIE}_{port[1]}"
 
 
 def _decoded(text: str) -> str | None:

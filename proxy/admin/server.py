@@ -19,8 +19,8 @@ from proxy.admin import (
 )
 from proxy.admin.answers import add_common_headers
 from proxy.admin.desk import ACCESS, DESK, OPERATOR
-from proxy.admin.gate import gate
-from proxy.admin.logins import COOKIE, CSRF_HEADER
+from proxy.admin.gate import gate, login_of
+from proxy.admin.logins import CSRF_HEADER
 from proxy.admin.probes import METRICS_PATH, Probes
 from proxy.admin.problems import Problem
 from proxy.admin.reading import MAX_BODY
@@ -147,5 +147,5 @@ def _carrying_json(handler: Handler) -> Handler:
 def _of_console(request: web.Request) -> bool:
     logins = request.app[ACCESS].logins
     return logins is not None and logins.is_csrf(
-        request.cookies.get(COOKIE, ""), request.headers.get(CSRF_HEADER, "")
+        login_of(request), request.headers.get(CSRF_HEADER, "")
     )

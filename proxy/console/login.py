@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.admin.desk import ACCESS, DESK
 from proxy.admin.gate import asked_of
-from proxy.admin.logins import COOKIE, LASTS
+from proxy.admin.logins import LASTS, cookie_name
 from proxy.console.forms import texts
 from proxy.console.pages import page
 
@@ -45,7 +45,7 @@ async def log_in(request: web.Request) -> web.Response:
     request.app[DESK].log.info("admin_login", by=operator.by, client=request.remote)
     answer = web.Response(status=303, headers={"Location": own_place(request[_WANTED])})
     answer.set_cookie(
-        COOKIE,
+        cookie_name(request.headers.get("Host", "")),
         cookie,
         max_age=LASTS,
         path="/",
@@ -61,7 +61,11 @@ async def log_out(request: web.Request) -> web.Response:
     request.app[ACCESS].log_out(asked_of(request))
     answer = web.Response(status=303, headers={"Location": PATH})
     answer.del_cookie(
-        COOKIE, path="/", httponly=True, samesite="Strict", secure=_is_secure(request)
+        cookie_name(request.headers.get("Host", "")),
+        path="/",
+        httponly=True,
+        samesite="Strict",
+        secure=_is_secure(request),
     )
     return answer
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from markupsafe import Markup, escape
 
 from proxy.admin.desk import ACCESS, DESK, OPERATOR
-from proxy.admin.logins import COOKIE
+from proxy.admin.gate import login_of
 from proxy.console import figures
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def csrf(request: web.Request) -> str:
     """What the forms of a page carry."""
     logins = request.app[ACCESS].logins
     assert logins is not None
-    return logins.csrf(request.cookies.get(COOKIE, ""))
+    return logins.csrf(login_of(request))
 
 
 def is_fragment(request: web.Request) -> bool:

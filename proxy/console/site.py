@@ -9,7 +9,8 @@ from aiohttp import web
 
 from proxy.admin.answers import refusing
 from proxy.admin.desk import ACCESS
-from proxy.admin.logins import COOKIE, CSRF_HEADER
+from proxy.admin.gate import login_of
+from proxy.admin.logins import CSRF_HEADER
 from proxy.admin.problems import Problem
 from proxy.admin.reading import body_of
 from proxy.admin.server import needing
@@ -159,7 +160,7 @@ def _with_token(handler: Handler) -> Handler:
             shown = str((await request.post()).get("csrf", ""))
         logins = request.app[ACCESS].logins
         assert logins is not None
-        if not logins.is_csrf(request.cookies.get(COOKIE, ""), shown):
+        if not logins.is_csrf(login_of(request), shown):
             raise Problem("csrf_failed", "Go back, load the page again, and try once more.")
         return await handler(request)
 

@@ -1,4 +1,4 @@
-"""The console in a real browser: two tabs on one key, and events on screens of middling width."""
+"""The console in a real browser: two tabs, two gateways, and screens of middling width."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from tests.harness.upstream import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
 TOKEN = "console-token-7c4e19a0d5b2f836"
 KEY = "fixed-key-1d8f3b6a9c0e5274"
 PATIENCE_MS = 5_000
+ADMIN = {
+    "listen": "127.0.0.1:0",
+    "tokens": [
+        {"name": "ada", "role": "admin", "sha256": hashlib.sha256(TOKEN.encode()).hexdigest()}
+    ],
+}
 
 
 class House(NamedTuple):
@@ -31,13 +38,9 @@ class House(NamedTuple):
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     with Upstream() as upstream:
         config = {
-            "admin": {
-                "listen": "127.0.0.1:0",
-                "tokens": [{"name": "ada", "role": "admin", "sha256": digest}],
-            },
+            "admin": ADMIN,
             "keys": [{"name": "key-of-the-billing-service", "secret": KEY}],
             "routes": [{"name": "chat-of-customers", "path": "/chat", "upstream": upstream.url}],
         }
@@ -52,13 +55,16 @@ def context(house: House, chromium: Browser) -> Iterator[BrowserContext]:
     """A browser of somebody who is signed in."""
     context = chromium.new_context(base_url=house.gateway.admin_url)
     context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    page.goto("/login")
+    sign_in(context.new_page(), house.gateway.admin_url)
+    yield context
+    context.close()
+
+
+def sign_in(page: Page, url: str) -> None:
+    page.goto(f"{url}/login")
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("heading", name="Overview").wait_for()
-    yield context
-    context.close()
 
 
 def press(page: Page, name: str) -> None:
@@ -111,3 +117,19 @@ def test_what_else_there_is_of_an_event_has_room(house: House, context: BrowserC
         table = page.locator("#events .scroll")
         assert table.evaluate("e => e.scrollWidth <= e.clientWidth"), width
         assert page.get_by_role("columnheader").count() == 6
+
+
+def test_two_gateways_on_one_host_keep_their_logins(
+    house: House, context: BrowserContext, tmp_path: Path
+) -> None:
+    with Upstream() as upstream:
+        routes = [{"name": "chat", "path": "/chat", "upstream": upstream.url}]
+        with Gateway(tmp_path, {"admin": ADMIN, "routes": routes}) as other:
+            first, second = context.pages[0], context.new_page()
+            sign_in(second, other.admin_url)
+            first.goto("/keys")
+            first.get_by_role("heading", name="Keys").wait_for()
+            press(first, "Sign out")
+            first.get_by_role("heading", name="Sign in").wait_for()
+            second.goto(f"{other.admin_url}/keys")
+            second.get_by_role("heading", name="Keys").wait_for()

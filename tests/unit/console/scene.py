@@ -26,13 +26,22 @@ class Scene(scene.Scene):
     Args:
         tokens: whether somebody has to log in.
         role: whose token was logged in with; None for nobody yet.
+        host: how the browser calls it.
         how: see the scene of the admin API.
     """
 
-    def __init__(self, *, tokens: bool = True, role: str | None = "admin", **how: object) -> None:
+    def __init__(
+        self,
+        *,
+        tokens: bool = True,
+        role: str | None = "admin",
+        host: str = "localhost",
+        **how: object,
+    ) -> None:
         super().__init__(tokens=tokens, pages=_console, **how)  # type: ignore[arg-type]
         self._role = role if tokens else None
         self.cookie = ""
+        self.host = host
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -47,7 +56,9 @@ class Scene(scene.Scene):
 
     def get(self, target: str, *lines: str, html: bool = True) -> Answer:
         """Asks as a browser does that shows a page."""
-        return self.ask("GET", target, lines=[*self._lines(html=html), *lines], token=None)
+        return self.ask(
+            "GET", target, lines=[*self._lines(html=html), *lines], host=self.host, token=None
+        )
 
     def post(
         self, target: str, fields: dict[str, str] | None = None, *lines: str, csrf: str | None = ""
@@ -65,6 +76,7 @@ class Scene(scene.Scene):
             target,
             urlencode(given).encode(),
             lines=[*self._lines(html=True), f"Content-Type: {FORM}", *lines],
+            host=self.host,
             token=None,
             json_type=False,
         )

@@ -10,9 +10,9 @@ import pytest
 from proxy.admin.access import AdminToken
 from proxy.admin.desk import ACCESS
 from proxy.admin.failures import MOST
-from proxy.admin.logins import LASTS
+from proxy.admin.logins import CSRF_HEADER, LASTS, cookie_name
 from proxy.console.login import own_place
-from tests.unit.admin.scene import CANARY, TOKENS
+from tests.unit.admin.scene import CANARY, TOKENS, Answer
 from tests.unit.console.scene import FORM, Scene
 
 if TYPE_CHECKING:
@@ -190,6 +190,79 @@ def test_console_without_tokens_has_no_way_out(open_scene: Scene):
     assert b"/logout" not in page
     assert b"no sign-in on this machine" in page
     assert open_scene.post("/logout").status == 303
+
+
+# Gateways on one host --------------------------------------------------------------------------
+
+
+def test_signing_in_to_one_gateway_signs_nobody_out_of_another() -> None:
+    with (
+        Scene(role=None, host="localhost:8081") as one,
+        Scene(role=None, host="localhost:8082") as other,
+    ):
+        jar: dict[str, str] = {}
+        for gateway in (one, other, one):
+            gateway.cookie = _told(jar)
+            _keep(jar, gateway.log_in(TOKENS["viewer"]))
+        assert set(jar) == {"wskeeper_console_8081", "wskeeper_console_8082"}
+        one.cookie = other.cookie = _told(jar)
+        assert [gateway.get("/keys").status for gateway in (one, other)] == [200, 200]
+        status = [gateway.get("/api/v1/status", html=False).status for gateway in (one, other)]
+        assert status == [200, 200]
+        _keep(jar, one.post("/logout"))
+        assert set(jar) == {"wskeeper_console_8082"}
+        one.cookie = other.cookie = _told(jar)
+        assert [gateway.get("/keys").status for gateway in (one, other)] == [303, 200]
+
+
+def test_forms_and_scripts_of_a_page_go_by_the_login_of_its_port() -> None:
+    with Scene(host="[::1]:9000") as scene:
+        scene.cookie = f"wskeeper_console=a; {scene.cookie}; wskeeper_console_8081=b"
+        assert scene.post("/reload").status == 200
+        lines = [f"Cookie: {scene.cookie}", f"{CSRF_HEADER}: {scene.csrf()}"]
+        answer = scene.ask(
+            "POST", "/api/v1/reload", lines=lines, host=scene.host, token=None, json_type=False
+        )
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("localhost:8081", "wskeeper_console_8081"),
+        ("127.0.0.1:1", "wskeeper_console_1"),
+        ("[2001:db8::1]:65535", "wskeeper_console_65535"),
+        ("[2001:db8::1]", "wskeeper_console"),
+        ("gateway.example.com", "wskeeper_console"),
+        ("gateway.example.com:", "wskeeper_console"),
+        ("localhost:808123", "wskeeper_console"),
+        ("localhost:٣", "wskeeper_console"),
+        ("localhost:8081; Domain=a", "wskeeper_console"),
+        ("localhost:8081\n", "wskeeper_console"),
+        ("", "wskeeper_console"),
+    ],
+)
+def test_cookie_is_called_by_the_port_of_the_browser(host: str, name: str) -> None:
+    assert cookie_name(host) == name
+
+
+def test_login_at_one_port_is_none_at_another(scene: Scene) -> None:
+    scene.host = "localhost:8081"
+    scene.log_in(TOKENS["viewer"])
+    scene.host = "localhost:9000"  # Another tunnel to the same gateway.
+    assert scene.get("/keys").status == 303
+
+
+def _keep(jar: dict[str, str], answer: Answer) -> None:
+    """What a browser does with a cookie of the host."""
+    name, _, rest = answer.headers["set-cookie"].partition("=")
+    jar[name] = rest.partition(";")[0]
+    if "Max-Age=0" in rest.split("; "):
+        del jar[name]
+
+
+def _told(jar: dict[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in jar.items())
 
 
 @pytest.mark.parametrize(
