@@ -1,8 +1,10 @@
-"""What the kernel is asked to do for the sockets of clients and upstreams."""
+"""What the kernel is asked to do for the sockets of clients and upstreams, and why it cannot."""
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
 from typing import Final, Protocol
 
 # Linux alone has it.
@@ -33,3 +35,14 @@ def give_up_after(sock: Socket, seconds: float | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, patience)
     except OSError:
         return  # A Unix socket has no such option; one that is gone its transport will report.
+
+
+def words_of(failure: OSError) -> str:
+    """An operating system's, a resolver's or TLS library's failure, for the log."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return f"TLS: {failure.verify_message}"
+    if isinstance(failure, ssl.SSLError):
+        return f"TLS: {failure.reason or 'handshake failed'}"
+    if failure.errno and not isinstance(failure, socket.gaierror):
+        return os.strerror(failure.errno)  # Event loops put other words beside it.
+    return failure.strerror or str(failure)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import ssl
 import stat
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 from yarl import URL
+
+from proxy.sockets import words_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,12 +201,6 @@ def _words(failure: Exception) -> str:
         failure = failure.certificate_error
     elif isinstance(failure, aiohttp.ClientConnectorError):
         failure = failure.os_error
-    if isinstance(failure, ssl.SSLCertVerificationError):
-        return f"TLS: {failure.verify_message}"
-    if isinstance(failure, ssl.SSLError):
-        return f"TLS: {failure.reason or 'handshake failed'}"
     if isinstance(failure, OSError) and failure.strerror:
-        # Above 0 it is the system's own; asyncio puts words of its own beside it.
-        number = failure.errno or 0
-        return os.strerror(number) if number > 0 else failure.strerror
+        return words_of(failure)
     return f"no valid answer ({type(failure).__name__})"

@@ -6,12 +6,12 @@ An attempt is a protocol that calls back, not a coroutine that waits: every sess
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from proxy.errors import Refused
 from proxy.handshake.answer import AnswerReader
 from proxy.handshake.body import unframe
+from proxy.sockets import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -290,12 +290,3 @@ class Attempt(asyncio.Protocol):
         assert self._due is not None
         self._due.discard(self)
         self._due = None
-
-
-def words_of(failure: OSError) -> str:
-    """An operating system's or TLS library's failure, for the log."""
-    if isinstance(failure, ssl.SSLCertVerificationError):
-        return f"TLS: {failure.verify_message}"
-    if isinstance(failure, ssl.SSLError):
-        return f"TLS: {failure.reason or 'handshake failed'}"
-    return failure.strerror or str(failure)

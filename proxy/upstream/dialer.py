@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -171,18 +172,25 @@ class Dialer:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            sock.connect_ex(place)
             try:
+                sock.connect(place)
                 attempt.unsent = attempt.unsent[sock.send(attempt.unsent) :]
-            except OSError:  # It takes its time, or fails as will be found out again.
+            except BlockingIOError:  # It takes its time.
                 attempt.expect_connection(within)
-                await self._loop.sock_connect(sock, place)
+                await self._connected(sock, place)
             if route.user_timeout is not None:
                 give_up_after(sock, route.user_timeout)
             await self._loop.create_connection(lambda: attempt, sock=sock)
         except BaseException:
             sock.close()
             raise
+
+    async def _connected(self, sock: socket.socket, place: Any) -> None:
+        try:
+            await self._loop.sock_connect(sock, place)
+        except OSError as error:
+            if error.errno != errno.EISCONN:  # So BSD says that it is done.
+                raise
 
     async def connect(
         self, route: Route, member: Member, protocol: Callable[[], asyncio.BaseProtocol]

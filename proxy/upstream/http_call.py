@@ -31,7 +31,8 @@ from yarl import URL
 from proxy.errors import Refused
 from proxy.handshake.answer import MAX_ANSWER_HEAD
 from proxy.handshake.head import MAX_HEADERS, AnswerHead, Headers, Malformed
-from proxy.upstream.attempt import LATE, UNREACHABLE, words_of
+from proxy.sockets import words_of
+from proxy.upstream.attempt import LATE, UNREACHABLE
 from proxy.upstream.series import UNHEALTHY
 
 if TYPE_CHECKING:

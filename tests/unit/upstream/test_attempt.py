@@ -117,6 +117,7 @@ def test_bytes_behind_the_answer_are_kept_in_order(scene: Scene) -> None:
     ("failure", "cause"),
     [
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (OSError(111, "Connect call failed ('10.0.0.1', 1)"), "Connection refused"),
         (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
         (OSError("all of them failed"), "all of them failed"),
     ],

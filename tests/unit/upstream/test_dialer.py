@@ -106,6 +106,18 @@ class Unready(socket.socket):
 
     tried = False
 
+    def connect(self, *place: Any) -> None:
+        super().connect(*place)
+        if not self.tried:
+            self.tried = True
+            raise BlockingIOError
+
+
+class Full(socket.socket):
+    """A socket that takes nothing when it has just been connected."""
+
+    tried = False
+
     def send(self, *data: Any) -> int:
         if not self.tried:
             self.tried = True
@@ -113,11 +125,27 @@ class Unready(socket.socket):
         return super().send(*data)
 
 
-async def test_upstream_that_is_further_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [Unready, Full])
+async def test_upstream_that_is_further_away_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, kind: type[socket.socket]
+) -> None:
     loop = asyncio.get_running_loop()
     async with await loop.create_server(Upstream, "127.0.0.1", 0) as server:
-        monkeypatch.setattr(socket, "socket", Unready)
+        monkeypatch.setattr(socket, "socket", kind)
         assert await answer_of(route(f"ws://127.0.0.1:{port_of(server)}")) == ("answered", 101)
+
+
+async def test_upstream_that_refuses_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    scene = Scene(route(f"ws://127.0.0.1:{port}"))
+    try:
+        for _ in range(2):  # The second time it is looked for anew.
+            what, (code, cause) = await scene.dial()
+            assert (what, code) == ("unanswered", "upstream_unreachable")
+            assert "refused" in cause
+    finally:
+        await scene.close()
 
 
 @pytest.mark.skipif(USER_TIMEOUT is None, reason="Linux alone has TCP_USER_TIMEOUT")
