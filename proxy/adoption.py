@@ -179,7 +179,7 @@ class Adoption:
             ),
             head_size=config.limits.head_size,
         )
-        hand_down_patience(parts.public, parts.house, self._routes)
+        parts.house.hand_down(hand_down_patience(parts.public, self._routes))
         if isinstance(parts.public, ProxiedListener):
             parts.public.trusted = config.trusted_proxies
             parts.public.at_most = parts.admission.total_connections
@@ -231,13 +231,17 @@ def rules_of(
     )
 
 
-def hand_down_patience(listener: Listener | None, house: House, routes: RouteTable) -> None:
+def hand_down_patience(listener: Listener | None, routes: RouteTable) -> float | None:
     """Has the sockets of clients come with the user timeout that all routes agree on.
 
     One system call for each handshake is saved by it. Where routes differ, each handshake asks
     for its own.
+
+    Returns:
+        The timeout in seconds, None for none.
     """
     timeouts = {route.user_timeout for route in routes}
-    house.user_timeout = timeouts.pop() if len(timeouts) == 1 else None
+    user_timeout = timeouts.pop() if len(timeouts) == 1 else None
     for sock in () if listener is None else listener.sockets:
-        give_up_after(sock, house.user_timeout)
+        give_up_after(sock, user_timeout)
+    return user_timeout

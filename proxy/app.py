@@ -167,7 +167,7 @@ class Gateway:
             if listener is not None:
                 await listener.start()
         self.public = await self._listen()
-        hand_down_patience(self.public, self.house, self.admission.rules.routes)
+        self.house.user_timeout = hand_down_patience(self.public, self.admission.rules.routes)
         self.sweeper.start()
         self.log.info(
             "listening", listener="public", address=address_of(self.public, config.listen)

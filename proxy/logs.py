@@ -115,15 +115,19 @@ class Lines:
         self._waiting.clear()
         lines = []
         for level, event, fields, at, written, heard in events:
-            # Whoever keeps events keeps no exception: it would keep the frames it went through.
-            failure = fields.pop("failure", None)
-            is_short = False
-            if written:
-                line = self._render(level, event, fields, failure, at)
-                lines.append(line)
-                is_short = len(line) <= _MAX_VALUE  # So is every value that it shows.
-            if heard is not None:
-                heard(level, event, fields if is_short else _bounded(fields), at)
+            try:
+                # Whoever keeps events keeps no exception: it would keep the frames it went through.
+                failure = fields.pop("failure", None)
+                is_short = False
+                if written:
+                    line = self._render(level, event, fields, failure, at)
+                    lines.append(line)
+                    is_short = len(line) <= _MAX_VALUE  # So is every value that it shows.
+                if heard is not None:
+                    heard(level, event, fields if is_short else _bounded(fields), at)
+            except Exception as error:  # noqa: BLE001 - the others of a batch are not to be lost
+                stand_in = {"unshown_event": event}
+                lines.append(self._render("error", "internal_error", stand_in, error, at))
         if not lines:
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.limits.limit import Limit
@@ -93,7 +94,8 @@ class House:
         self.deadlines = deadlines
         self.loop = loop
         self._unauthenticated = unauthenticated
-        # The user timeout with which accepted sockets come, in seconds.
+        # The user timeout with which all accepted sockets come, in seconds; NaN, which is like
+        # no other, when they come with more than one.
         self.user_timeout: float | None = None
         # Connections whose head is not complete.
         self.waiting = HeadDeadlines(head_timeout, deadlines)
@@ -128,6 +130,11 @@ class House:
             route.name, Limit("unauthenticated", limit, "limits.unauthenticated")
         )
         return False
+
+    def hand_down(self, user_timeout: float | None) -> None:
+        """Takes note that sockets come with another user timeout, after those of the one before."""
+        if user_timeout != self.user_timeout:
+            self.user_timeout = math.nan
 
     def hold_to(self, route: Route, transport: asyncio.Transport) -> None:
         """Has the kernel give up a client as its route says, where its listener said otherwise."""

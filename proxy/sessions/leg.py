@@ -46,6 +46,7 @@ class Leg(asyncio.Protocol):
         "gone",
         "later",
         "liveness",
+        "pause_counted",
         "paused_at",
         "session",
         "side",
@@ -53,6 +54,8 @@ class Leg(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    # Up to when the pause is in the metrics, if there is one: it lasts longer than a scrape.
+    pause_counted: float
 
     def __init__(self, session: LiveSession, side: Side, scanner: Scanner) -> None:
         self.session = session
@@ -195,13 +198,13 @@ class Leg(asyncio.Protocol):
         """This socket's reader is slow: its peer is not read until it has caught up."""
         peer = self.session.legs[OTHER[self.side]]
         if peer.paused_at is None:
-            peer.paused_at = asyncio.get_running_loop().time()
+            peer.paused_at = peer.pause_counted = asyncio.get_running_loop().time()
             peer.transport.pause_reading()
 
     def resume_writing(self) -> None:
         peer = self.session.legs[OTHER[self.side]]
         if peer.paused_at is not None:
-            self.session.paused(peer.side, peer.paused_at)
+            self.session.paused(peer, asyncio.get_running_loop().time())
             peer.paused_at = None
             if not (peer.gone or peer.later):
                 peer.transport.resume_reading()

@@ -227,13 +227,13 @@ class LiveSession:
 
     # What the legs report ----------------------------------------------------------------------
 
-    def paused(self, side: Side, since: float) -> None:
-        """Reading from `side` was paused since then and goes on now."""
-        seconds = self._loop.time() - since
-        self._registry.totals[self.route].backpressure[side] += seconds
-        liveness = self.legs[side].liveness
-        if liveness is not None:
-            liveness.stood_still(seconds)
+    def paused(self, leg: Leg, now: float) -> None:
+        """Reading from a leg has been paused until now, and is or goes on."""
+        seconds = now - leg.pause_counted
+        leg.pause_counted = now
+        self._registry.totals[self.route].backpressure[leg.side] += seconds
+        if leg.liveness is not None:
+            leg.liveness.stood_still(seconds)
 
     def cut(self, side: Side, cut: Cut) -> None:
         """The scanner of `side` wants the last chunk treated as `cut` says."""

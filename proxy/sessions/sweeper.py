@@ -110,9 +110,6 @@ class Sweeper:
         for leg, scanner in zip(session.legs, state.scanners, strict=False):  # None once it ended.
             if leg.gone:
                 continue
-            if leg.paused_at is not None:  # So that metrics tell of it while it lasts.
-                session.paused(leg.side, leg.paused_at)
-                leg.paused_at = now
             pending = leg.transport.get_write_buffer_size()
             if not pending:
                 leg.accepted = -1
@@ -123,6 +120,8 @@ class Sweeper:
             liveness = leg.liveness
             if liveness is None and keepalive is not None:  # Its first look.
                 liveness = leg.liveness = Liveness(keepalive, session.opened_at)
+            if leg.paused_at is not None:  # So that metrics tell of it while it lasts.
+                session.paused(leg, now)
             if (
                 liveness is not None
                 # While we do not read it, nothing can be heard of it.

@@ -307,6 +307,35 @@ def test_what_waits_can_be_written_at_the_end() -> None:
     assert patient.events == ["stopped"]
 
 
+class Unspeakable:
+    """A value that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+def test_event_that_cannot_be_shown_takes_no_other_along(form: str) -> None:
+    stream, loop, heard = io.StringIO(), FakeLoop(), []
+    log = logger(
+        level="info",
+        form=form,
+        stream=stream,
+        later=loop.call_later,
+        heard=lambda *told: heard.append(told[1]),
+    )
+    log.info("before")
+    log.info("odd", value=Unspeakable())
+    log.info("after")
+    loop.advance(FLUSH_EVERY)
+    shown = stream.getvalue()
+    assert heard == ["before", "after"]
+    assert re.findall("before|internal_error|odd|after", shown) == [
+        *("before", "internal_error", "odd", "after")
+    ]
+    assert "no words" in shown
+
+
 def test_line_without_a_clock_is_written_out_at_once() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw)

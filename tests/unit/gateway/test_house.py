@@ -67,6 +67,22 @@ def test_kernel_is_asked_where_the_listener_said_something_else(
     gateway.house.hold_to(route, Wired(None))  # Some transports have no socket to show.
 
 
+@pytest.mark.skipif(USER_TIMEOUT is None, reason="Linux alone has TCP_USER_TIMEOUT")
+def test_socket_that_came_before_a_reload_is_held_to_its_route() -> None:
+    gateway = Gateway({"keepalive": {"interval": "30s", "timeout": "30s"}})
+    (route,) = gateway.admission.rules.routes
+    house = gateway.house
+    house.user_timeout = 40.0
+    house.hand_down(40.0)
+    assert house.user_timeout == 40.0
+    house.hand_down(60.0)
+    house.hand_down(60.0)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, USER_TIMEOUT, 40_000)
+        house.hold_to(route, Wired(sock))
+        assert sock.getsockopt(socket.IPPROTO_TCP, USER_TIMEOUT) == 60_000
+
+
 async def test_house_is_emptied() -> None:
     gateway = Gateway()
     house = gateway.house

@@ -246,15 +246,30 @@ def test_clock_stands_still_while_a_leg_is_not_read(swept: Swept) -> None:
 def test_pause_that_lasts_is_told_while_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     swept = Swept(monkeypatch, keepalive=None, write_timeout=None)
     backpressure = swept.scene.registry.totals["chat"].backpressure
-    leg = swept.scene.session.legs[UPSTREAM]
+    client, leg = swept.scene.session.legs
+    began = swept.scene.loop.time()
     leg.pause_writing()
     swept.lasts(3)
     assert backpressure == [3.0, 0.0]
+    assert client.paused_at == began, "the console tells of the whole pause"
     swept.scene.loop.advance(0.5)
     leg.resume_writing()
     assert backpressure == [3.5, 0.0]
+    assert client.paused_at is None
     swept.lasts(2)
     assert backpressure == [3.5, 0.0]
+
+
+def test_silence_before_the_first_look_is_not_that_of_a_leg_not_read(swept: Swept) -> None:
+    leg = swept.scene.session.legs[UPSTREAM]
+    leg.pause_writing()
+    swept.scene.loop.advance(500)
+    swept.lasts(2)
+    leg.resume_writing()
+    swept.told(CLIENT)
+    swept.lasts(2)
+    assert swept.reason == ""
+    assert swept.told(CLIENT) == b""
 
 
 # Idle time and lifetimes ---------------------------------------------------------------------
