@@ -308,6 +308,40 @@ async def test_answer_head_may_be_as_large_as_that_of_a_handshake(lines: bytes, 
         assert refused.value.code == "upstream_invalid"
 
 
+def _of_length(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 Fine\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _in_chunks(body: bytes) -> bytes:
+    chunks = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+    framed = b"".join([b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks])
+    return b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
+
+
+@pytest.mark.parametrize("size", [100_000, 140_000, 250_000, 1_000_000])
+@pytest.mark.parametrize("framed", [_of_length, _in_chunks])
+async def test_answer_larger_than_what_is_read_at_once_comes_whole(
+    framed: Callable[[bytes], bytes], size: int
+) -> None:
+    body = b"y" * size
+    service = Service(framed(body))  # It stays, and says nothing more.
+    async with (
+        serving(lambda: service) as port,
+        scene_of(f"ws://127.0.0.1:{port}") as scene,
+        asyncio.timeout(5),
+    ):
+        for _ in range(3):
+            await scene.ask()
+            heard = b""
+            while len(heard) < size:
+                await asyncio.sleep(0.002)  # A reader that is slower than its service.
+                heard += await scene.call.read()
+            assert heard == body
+            if framed is _of_length:
+                assert await scene.call.read() == b"", "its end is told"
+            await scene.call.close()
+
+
 async def test_answer_cut_short_is_lost() -> None:
     service = Service(OK[:-1], leaves=True)
     async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
