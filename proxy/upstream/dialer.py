@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 # RFC 8305 section 5: how long an address has before the next one is tried beside it.
 _ATTEMPT_DELAY: Final = 0.25
+
+# What connecting without waiting says of a connection that is there or may come.
+_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
+# What sending says of one that is not there: Linux and BSD.
+_NOT_YET: Final = frozenset({errno.EAGAIN, errno.ENOTCONN})
 
 
 class Dial(Protocol):
@@ -172,12 +178,12 @@ class Dialer:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            try:
-                sock.connect(place)
-                attempt.unsent = attempt.unsent[sock.send(attempt.unsent) :]
-            except BlockingIOError:  # It takes its time.
+            sent = _sent_at_once(sock, place, attempt.unsent)
+            if sent is None:
                 attempt.expect_connection(within)
                 await self._connected(sock, place)
+            else:
+                attempt.unsent = attempt.unsent[sent:]
             if route.user_timeout is not None:
                 give_up_after(sock, route.user_timeout)
             await self._loop.create_connection(lambda: attempt, sock=sock)
@@ -224,3 +230,16 @@ class Dialer:
         except BaseException:
             sock.close()
             raise
+
+
+def _sent_at_once(sock: socket.socket, place: Any, data: bytes) -> int | None:
+    """Connects, and says how many bytes the kernel has taken; None while there is no connection."""
+    code = sock.connect_ex(place)
+    if code not in _UNDER_WAY:
+        raise OSError(code, os.strerror(code))
+    try:
+        return sock.send(data)
+    except OSError as error:
+        if error.errno in _NOT_YET:
+            return None
+        raise

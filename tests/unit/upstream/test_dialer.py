@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -104,28 +105,40 @@ async def test_upstream_is_dialled_by_address_and_by_name(host: str) -> None:
 class Unready(socket.socket):
     """A socket whose connection takes its time."""
 
-    tried = False
+    waits = False
 
-    def connect(self, *place: Any) -> None:
-        super().connect(*place)
-        if not self.tried:
-            self.tried = True
-            raise BlockingIOError
-
-
-class Full(socket.socket):
-    """A socket that takes nothing when it has just been connected."""
-
-    tried = False
+    def connect_ex(self, *place: Any) -> int:
+        self.waits = True
+        return super().connect_ex(*place)
 
     def send(self, *data: Any) -> int:
-        if not self.tried:
-            self.tried = True
-            raise BlockingIOError
+        if self.waits:
+            self.waits = False
+            raise BlockingIOError(errno.EAGAIN, "not yet")
         return super().send(*data)
 
 
-@pytest.mark.parametrize("kind", [Unready, Full])
+class UnreadyOnBsd(Unready):
+    """As on BSD, where asking again for what is done is a failure."""
+
+    def send(self, *data: Any) -> int:
+        if self.waits:
+            self.waits = False
+            raise OSError(errno.ENOTCONN, "not yet")
+        return super().send(*data)
+
+    def connect(self, *place: Any) -> None:
+        raise OSError(errno.EISCONN, f"{place} is connected")
+
+
+class Unroutable(socket.socket):
+    """A socket whose system knows no way at once."""
+
+    def connect_ex(self, *_: Any) -> int:
+        return errno.ENETUNREACH
+
+
+@pytest.mark.parametrize("kind", [Unready, UnreadyOnBsd])
 async def test_upstream_that_is_further_away_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, kind: type[socket.socket]
 ) -> None:
@@ -133,6 +146,12 @@ async def test_upstream_that_is_further_away_is_waited_for(
     async with await loop.create_server(Upstream, "127.0.0.1", 0) as server:
         monkeypatch.setattr(socket, "socket", kind)
         assert await answer_of(route(f"ws://127.0.0.1:{port_of(server)}")) == ("answered", 101)
+
+
+async def test_upstream_without_a_way_to_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", Unroutable)
+    what, (code, cause) = await answer_of(route("ws://127.0.0.1:9"))
+    assert (what, code, cause) == ("unanswered", "upstream_unreachable", "Network is unreachable")
 
 
 async def test_upstream_that_refuses_says_so() -> None:
