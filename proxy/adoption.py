@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from proxy.admin.listener import AdminListener
     from proxy.auth.standing import Standing
     from proxy.config.model import Config
-    from proxy.gateway.account import Account
     from proxy.gateway.admission import Admission
     from proxy.gateway.house import House
     from proxy.gateway.limiter import Counters
@@ -150,7 +149,6 @@ class Adoption:
             self._callers,
             self._plan.dialer,
             registry=parts.registry,
-            account=parts.admission.account,
             counters=parts.counters,
             generation=parts.admission.rules.generation + 1,
         )
@@ -173,6 +171,7 @@ class Adoption:
                 self._callers,
                 parts.registry,
                 limiter=rules.limiter,
+                account=parts.admission.account,
                 new_id=parts.admission.new_id,
                 clock=parts.loop.time,
                 log=parts.log,
@@ -210,7 +209,6 @@ def rules_of(
     dialer: Dialer,
     *,
     registry: Registry,
-    account: Account,
     counters: Counters,
     generation: int = 0,
 ) -> Rules:
@@ -226,7 +224,7 @@ def rules_of(
         dialer,
         config.trusted_proxies,
         config.client_address_header.lower().encode("ascii"),
-        Limiter(config.limits, routes, registry.occupancy, account.note_limit, counters),
+        Limiter(config.limits, routes, registry.occupancy, counters),
         generation,
     )
 

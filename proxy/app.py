@@ -268,7 +268,6 @@ class Gateway:
 
     def _new_admission(self, routes: RouteTable, deadlines: Deadlines) -> Admission:
         config = self.config
-        account = Account(self.registry, self.log)
         return Admission(
             rules=rules_of(
                 config,
@@ -276,10 +275,9 @@ class Gateway:
                 self.callers,
                 self.upstreams.dialer,
                 registry=self.registry,
-                account=account,
                 counters=self.counters,
             ),
-            account=account,
+            account=Account(self.registry, self.log),
             registry=self.registry,
             total_connections=affordable(config.limits.total_connections, self.log),
             new_id=unguessable_ids(),
@@ -297,6 +295,7 @@ class Gateway:
             self.callers,
             self.registry,
             limiter=self.admission.rules.limiter,
+            account=self.admission.account,
             new_id=self.admission.new_id,
             clock=self.loop.time,
             log=self.log,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from proxy.config.jwt_fields import Jwt
     from proxy.config.model import Config, Route
+    from proxy.gateway.account import Account
     from proxy.gateway.limiter import Limiter
     from proxy.gateway.plain import Service
     from proxy.identity.sources import Source
@@ -176,6 +177,7 @@ def client_services(
     registry: Registry,
     *,
     limiter: Limiter,
+    account: Account,
     new_id: Callable[[], str],
     clock: Callable[[], float],
     log: Logger,
@@ -198,6 +200,7 @@ def client_services(
         trusted_proxies=config.trusted_proxies,
         address_header=config.client_address_header.lower().encode("ascii"),
         limiter=limiter,
+        account=account,
         new_id=new_id,
         wall=callers.wall,
         clock=clock,

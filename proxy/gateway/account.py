@@ -6,10 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from proxy.errors import CLIENT_GONE, UPSTREAM_REFUSED
+from proxy.gateway.limit_met import LimitMet
 from proxy.gateway.request import described
 from proxy.handshake.client import text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.errors import Refused
     from proxy.gateway.request import HandshakeRequest
     from proxy.handshake.client import Address
@@ -35,10 +38,10 @@ class Account:
         self, refused: Refused, request: HandshakeRequest | None, *, client: str, id: str
     ) -> None:
         """A refusal of ours; `client` and `id` stand in where no head was read."""
-        fields = described(request, client, id)
+        fields = _of_refusal(refused, request, client, id)
         self._outcomes(request, fields["route"])[refused.code] += 1
-        if refused.key_id is not None:
-            fields["key_id"] = refused.key_id
+        if isinstance(refused, LimitMet):
+            self.note_limit(refused.limit, fields)
         if refused.cause is not None:
             fields["cause"] = refused.cause
         tell = getattr(self._log, refused.row.level)
@@ -107,8 +110,10 @@ class Account:
 
     def note_would_refuse(self, refused: Refused, request: HandshakeRequest) -> None:
         """A request that is let in although it would have been refused."""
-        fields = described(request, "", request.id)
+        fields = _of_refusal(refused, request, "", request.id)
         self.would_refuse[fields["route"], refused.code] += 1
+        if isinstance(refused, LimitMet):
+            self.note_limit(refused.limit, fields)
         self._log.info("would_refuse", **fields, status=refused.row.status, code=refused.code)
 
     def note_failure(
@@ -122,11 +127,15 @@ class Account:
         """How often a limit was met, by (route, limit)."""
         return self._registry.limited
 
-    def note_limit(self, route: str, limit: Limit) -> None:
-        """A limit that a handshake met."""
-        self.limited[route, limit.name] += 1
+    def note_limit(self, limit: Limit, fields: Mapping[str, str]) -> None:
+        """A limit that a request met.
+
+        Args:
+            fields: say which request, as on the line that its refusal gets.
+        """
+        self.limited[fields["route"], limit.name] += 1
         self._log.warning(
-            "limited", route=route, limit=limit.name, value=limit.value, set_in=limit.set_in
+            "limited", **fields, limit=limit.name, value=limit.value, set_in=limit.set_in
         )
 
     def note_untrusted_forwarder(self, peer: Address) -> None:
@@ -136,6 +145,16 @@ class Account:
             peer=text_of(peer),
             mend=f"if it is a proxy of yours, add {peer}/{peer.max_prefixlen} to trusted_proxies",
         )
+
+
+def _of_refusal(
+    refused: Refused, request: HandshakeRequest | None, client: str, id: str
+) -> dict[str, str]:
+    """What the lines about a refusal begin with."""
+    fields = described(request, client, id)
+    if refused.key_id is not None:
+        fields["key_id"] = refused.key_id
+    return fields
 
 
 def _end_span(

@@ -10,6 +10,7 @@ from proxy.auth.presented import Found
 from proxy.auth.question import Question
 from proxy.errors import ACCEPTED, Refused
 from proxy.gateway.exchanges import Exchanges
+from proxy.gateway.limit_met import LimitMet
 from proxy.gateway.request import HandshakeRequest, affinity_of, told_id
 from proxy.gateway.session_factory import OFFER_OURS, SessionFactory
 from proxy.gateway.upstream_request import upstream_request
@@ -142,8 +143,8 @@ class Admission:
         if route is None:
             raise Refused("no_route", "Check the path; the gateway's operator names its routes.")
         request.route = route
-        self._check_capacity(route)
         request.ordinary = route.http == "passthrough" and is_ordinary(head)
+        self._check_capacity()
         if not request.ordinary:
             rules.limiter.check_client(route, request.client.address, self._loop.time())
         if not route.serves_all:
@@ -373,7 +374,7 @@ class Admission:
 
     # -------------------------------------------------------------------------------------------
 
-    def _check_capacity(self, route: Route) -> None:
+    def _check_capacity(self) -> None:
         if self.draining:
             raise Refused("draining", "The gateway is going away; connect again.")
         limit = self.total_connections
@@ -381,12 +382,10 @@ class Admission:
             return
         begun = len(self.rules.dialer.attempts) + len(self.exchanges)
         if len(self.registry) + begun >= limit:
-            self.account.note_limit(
-                route.name, Limit("total_connections", limit, "limits.total_connections")
-            )
-            raise Refused(
+            raise LimitMet(
                 "gateway_connections",
                 "The gateway serves as many connections as it may; try again later.",
+                Limit("total_connections", limit, "limits.total_connections"),
             )
 
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from proxy.sessions.live import LiveSession
     from proxy.upstream.dialer import Dial
 
-_CROWDED: Final = "Too many clients are being identified; try again later."
 _MALFORMED: Final = "Send a well-formed HTTP/1.1 request head."
 
 
@@ -207,17 +206,17 @@ class FrontDoor(asyncio.Protocol):
         self, request: HandshakeRequest, rule: FirstMessageRule, rest: bytes
     ) -> None:
         """Lets a client in that is to say who it is."""
-        assert request.route is not None
-        if not self._house.admits_unproven(request.route):
-            raise Refused("gateway_connections", _CROWDED)
+        crowded = self._house.crowded()
+        if crowded is not None:
+            raise crowded
         FirstMessageDoor(self._house, request, rule, self._transport).begin(rest)
 
     def _look_caller_up(self, request: HandshakeRequest) -> None:
         """Waits for who is calling."""
         house = self._house
-        assert request.route is not None
-        if not house.admits_unproven(request.route):
-            self._refuse(Refused("gateway_connections", _CROWDED), request)
+        crowded = house.crowded()
+        if crowded is not None:
+            self._refuse(crowded, request)
             return
         house.unproven += 1
         house.opening.add(self)
@@ -367,8 +366,7 @@ class FrontDoor(asyncio.Protocol):
 
     def _refuses_with_close(self, request: HandshakeRequest) -> bool:
         """Whether this client hears its refusal as a Close frame, and there is room for it."""
-        route = request.route
-        return route is not None and hears_close(request) and self._house.admits_unproven(route)
+        return hears_close(request) and self._house.has_room_for(request)
 
     def _answer(self, answer: bytes) -> None:
         """Writes the only answer this connection gets."""

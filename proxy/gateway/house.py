@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.gateway.limit_met import LimitMet
+from proxy.gateway.request import described
 from proxy.limits.limit import Limit
 from proxy.sockets import give_up_after
 
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
     from proxy.deadlines import DeadlineQueue, Deadlines, Overdue
     from proxy.gateway.admission import Admission
     from proxy.gateway.plain import PlainHttp
+    from proxy.gateway.request import HandshakeRequest
     from proxy.routes import Route
+
+_CROWDED: Final = "Too many clients are being identified; try again later."
 
 
 class Opening(Protocol):
@@ -121,15 +126,27 @@ class House:
         self.close_timeout = close_timeout
         self._unauthenticated = unauthenticated
 
-    def admits_unproven(self, route: Route) -> bool:
-        """Whether one more socket may stay open whose caller is not known; counts what may not."""
+    def crowded(self) -> LimitMet | None:
+        """What a socket is refused with that may not stay open, its caller not being known."""
         limit = self._unauthenticated
         if limit is None or self.unproven < limit:
-            return True
-        self.admission.account.note_limit(
-            route.name, Limit("unauthenticated", limit, "limits.unauthenticated")
+            return None
+        return LimitMet(
+            "gateway_connections",
+            _CROWDED,
+            Limit("unauthenticated", limit, "limits.unauthenticated"),
         )
-        return False
+
+    def has_room_for(self, request: HandshakeRequest) -> bool:
+        """Whether a client may stay that is to hear its refusal as a Close frame.
+
+        If not, the limit is told of, since it is why the client is answered by HTTP.
+        """
+        crowded = self.crowded()
+        if crowded is not None:
+            fields = described(request, "", request.id)
+            self.admission.account.note_limit(crowded.limit, fields)
+        return crowded is None
 
     def hand_down(self, user_timeout: float | None) -> None:
         """Takes note that sockets come with another user timeout, after those of the one before."""

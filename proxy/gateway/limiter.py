@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from proxy.config.values import Target
-from proxy.errors import Refused
+from proxy.gateway.limit_met import LimitMet
 from proxy.gateway.route_limits import (
     CLIENT_TO_UPSTREAM,
     UPSTREAM_TO_CLIENT,
@@ -23,10 +23,11 @@ from proxy.limits.limit import Limit, strictest
 from proxy.sessions.rules import MeteredRate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable
+    from collections.abc import Collection, Hashable, Iterable
     from typing import Literal
 
     from proxy.config.limit_fields import Limits
+    from proxy.errors import Refused
     from proxy.handshake.client import Address
     from proxy.keys.key import Key
     from proxy.keys.principal import Principal
@@ -94,20 +95,13 @@ class Limiter:
         top: the limits of the whole gateway.
         routes: all routes.
         occupancy: of live sessions, and of handshakes that are about to become one.
-        met: is told of each limit that is met, with the name of the route.
         counters: outlive the configuration.
     """
 
     def __init__(
-        self,
-        top: Limits,
-        routes: RouteTable,
-        occupancy: Occupancy,
-        met: Callable[[str, Limit], None],
-        counters: Counters,
+        self, top: Limits, routes: RouteTable, occupancy: Occupancy, counters: Counters
     ) -> None:
         self._occupancy = occupancy
-        self._met = met
         general = level_of(top, scope="", place="limits")
         self._routes = {
             route.name: RouteLimits(
@@ -142,13 +136,13 @@ class Limiter:
             now: seconds on any steady clock.
 
         Raises:
-            Refused: `handshake_rate`, `address_connections` or `gateway_connections`.
+            LimitMet: `handshake_rate`, `address_connections` or `gateway_connections`.
         """
         limits = self._routes[route.name]
         if limits.handshakes:
-            self._check_rates(route, limits.handshakes, address, now)
+            self._check_rates(limits.handshakes, address, now)
         if limits.counts:
-            self._check_places(route, limits, address)
+            self._check_places(limits, address)
 
     def check_caller(
         self, route: Route, address: Address, principal: Principal, now: float
@@ -156,37 +150,37 @@ class Limiter:
         """How much the caller may take, now that it is known who it is.
 
         Raises:
-            Refused: `handshake_rate`, `key_connections`, `address_connections` or
+            LimitMet: `handshake_rate`, `key_connections`, `address_connections` or
                 `subject_connections`.
         """
         for scope, limit in self._routes[route.name].per_subject:
-            self._check_subject(route, scope, limit, principal)
+            self._check_subject(scope, limit, principal)
         key = principal.key
         if key is None or key.limits is UNLIMITED_KEY:
             return
         level = key_level(key)
         rate = level.limit("handshakes_per_second")
         if rate is not None:
-            self._check_rates(route, ((level.scope, rate),), address, now)
+            self._check_rates(((level.scope, rate),), address, now)
         cap = level.limit("connections")
-        if cap is not None and self._is_full(route, key.id, cap):
-            raise Refused("key_connections", _FULL_KEY)
+        if cap is not None and self._is_full(key.id, cap):
+            raise LimitMet("key_connections", _FULL_KEY, cap)
         cap = level.limit("connections_per_address")
         if cap is not None:
-            self._check_address(route, level.scope, cap, address)
+            self._check_address(level.scope, cap, address)
         cap = level.limit("connections_per_subject")
         if cap is not None:
-            self._check_subject(route, level.scope, cap, principal)
+            self._check_subject(level.scope, cap, principal)
 
     def seat(self, route: Route, address: Address, principal: Principal) -> tuple[Hashable, ...]:
         """Takes the places of a caller that is let in; returns who holds them.
 
         Raises:
-            Refused: `address_connections` or `gateway_connections`.
+            LimitMet: `address_connections` or `gateway_connections`.
         """
         limits, key = self._routes[route.name], principal.key
         if limits.counts:
-            self._check_places(route, limits, address)
+            self._check_places(limits, address)
         holders: tuple[Hashable, ...]
         if key is not None and key.limits is UNLIMITED_KEY and not limits.counts:
             holders = (key.id,)
@@ -252,19 +246,18 @@ class Limiter:
         """Keeps a key that can be guessed from whoever is guessing; others always pass.
 
         Raises:
-            Refused: `auth_failures`.
+            LimitMet: `auth_failures`.
         """
         if principal.key is not None and principal.key.weak:
             refused = self._exhausted(route, address, now)
             if refused is not None:
                 raise refused
 
-    def _exhausted(self, route: Route, address: Address, now: float) -> Refused | None:
+    def _exhausted(self, route: Route, address: Address, now: float) -> LimitMet | None:
         for scope, limit in self._routes[route.name].failures:
             wait = self._failures_of(scope, limit).exhausted(counted_as(address), now)
             if wait is not None:
-                self._met(route.name, limit)
-                return Refused("auth_failures", _GUESSING, retry_after=max(wait, 1))
+                return LimitMet("auth_failures", _GUESSING, limit, retry_after=max(wait, 1))
         return None
 
     # A session ---------------------------------------------------------------------------------
@@ -312,7 +305,7 @@ class Limiter:
     # -------------------------------------------------------------------------------------------
 
     def _check_rates(
-        self, route: Route, limits: Iterable[tuple[str, Limit]], address: Address, now: float
+        self, limits: Iterable[tuple[str, Limit]], address: Address, now: float
     ) -> None:
         """Takes note of a handshake in all rates, or in none where one of them refuses it."""
         client, rates = counted_as(address), []
@@ -320,8 +313,7 @@ class Limiter:
             rate = self._rate_of(scope, limit)
             wait = rate.wait(client, now)
             if wait is not None:
-                self._met(route.name, limit)
-                raise Refused("handshake_rate", _TOO_OFTEN, retry_after=max(wait, 1))
+                raise LimitMet("handshake_rate", _TOO_OFTEN, limit, retry_after=max(wait, 1))
             rates.append(rate)
         for rate in rates:
             rate.take(client, now)
@@ -333,28 +325,24 @@ class Limiter:
             rate = self._counters.rates[name] = HandshakeRate(limit.value)
         return rate
 
-    def _check_places(self, route: Route, limits: RouteLimits, address: Address) -> None:
-        if limits.connections is not None and self._is_full(
-            route, ("route", limits.route), limits.connections
-        ):
-            raise Refused("gateway_connections", _FULL_ROUTE)
+    def _check_places(self, limits: RouteLimits, address: Address) -> None:
+        cap = limits.connections
+        if cap is not None and self._is_full(("route", limits.route), cap):
+            raise LimitMet("gateway_connections", _FULL_ROUTE, cap)
         for scope, limit in limits.per_address:
-            self._check_address(route, scope, limit, address)
+            self._check_address(scope, limit, address)
 
-    def _check_address(self, route: Route, scope: str, limit: Limit, address: Address) -> None:
-        if self._is_full(route, ("address", scope, counted_as(address)), limit):
-            raise Refused("address_connections", _FULL_ADDRESS)
+    def _check_address(self, scope: str, limit: Limit, address: Address) -> None:
+        if self._is_full(("address", scope, counted_as(address)), limit):
+            raise LimitMet("address_connections", _FULL_ADDRESS, limit)
 
-    def _check_subject(self, route: Route, scope: str, limit: Limit, principal: Principal) -> None:
+    def _check_subject(self, scope: str, limit: Limit, principal: Principal) -> None:
         subject = principal.subject
-        if subject is not None and self._is_full(route, ("subject", scope, subject), limit):
-            raise Refused("subject_connections", _FULL_SUBJECT)
+        if subject is not None and self._is_full(("subject", scope, subject), limit):
+            raise LimitMet("subject_connections", _FULL_SUBJECT, limit)
 
-    def _is_full(self, route: Route, holder: Hashable, limit: Limit) -> bool:
-        if self._occupancy.of(holder) < limit.value:
-            return False
-        self._met(route.name, limit)
-        return True
+    def _is_full(self, holder: Hashable, limit: Limit) -> bool:
+        return self._occupancy.of(holder) >= limit.value
 
     def _failures_of(self, scope: str, limit: Limit) -> AuthFailures:
         name = (scope, limit.value)

@@ -16,6 +16,7 @@ from proxy.auth.question import NotAtOnce, Question
 from proxy.auth.tickets import Ticket, narrowed
 from proxy.auth.wishes import Wish, read_renewal, read_wish
 from proxy.errors import Refused
+from proxy.gateway.limit_met import LimitMet
 from proxy.handshake.client import client_of, text_of
 from proxy.handshake.reply import problem
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.auth.authenticator import Authenticator
+    from proxy.gateway.account import Account
     from proxy.gateway.limiter import Limiter
     from proxy.handshake.client import Address, Client, Network
     from proxy.handshake.head import RequestHead
@@ -49,6 +51,7 @@ class ClientServices:
         secure: whether clients come over TLS.
         trusted_proxies: whose forwarding headers are believed.
         address_header: lower-case name of the header with the client's address.
+        account: is told of limits that are met.
         new_id: makes an id that nobody can guess.
         wall: seconds since the epoch.
     """
@@ -63,6 +66,7 @@ class ClientServices:
         trusted_proxies: Sequence[Network],
         address_header: bytes,
         limiter: Limiter,
+        account: Account,
         new_id: Callable[[], str],
         wall: Callable[[], float],
         clock: Callable[[], float],
@@ -75,6 +79,7 @@ class ClientServices:
         self.log = log
         self._buyers = buyers
         self._limiter = limiter
+        self._account = account
         self._clock = clock
         self._secure = secure
         self._trusted_proxies = trusted_proxies
@@ -116,9 +121,13 @@ class ClientServices:
         limiter, now = self._limiter, self._clock()
         try:
             principal = await self._identify(question)
-        except Refused as refused:
-            raise limiter.refusal(refused, route, client.address, now) from None
-        limiter.check_weak(principal, route, client.address, now)
+            limiter.check_weak(principal, route, client.address, now)
+        except Refused as failed:
+            refused = limiter.refusal(failed, route, client.address, now)
+            if isinstance(refused, LimitMet):
+                fields = {"request_id": id, "route": route.name, "client": client.text}
+                self._account.note_limit(refused.limit, fields)
+            raise refused from None
         return principal, question
 
     async def _identify(self, question: Question) -> Principal:

@@ -182,8 +182,9 @@ def test_log_tells_of_a_buyer_that_guesses(ways: Scene, caller: Caller) -> None:
     ]
     assert {(line["path"], line["level"]) for line in lines} == {(TICKET, "info")}
     assert lines[-1]["request_id"] == refusal.headers["X-Request-Id"]
-    limit = ways.gateway.events("limited", route="ticket")[-1]
+    (limit,) = ways.gateway.events("limited", client=caller.address)
     assert (limit["limit"], limit["value"], limit["set_in"]) == (LIMIT, MOST, f"limits.{LIMIT}")
+    assert (limit["request_id"], limit["route"]) == (lines[-1]["request_id"], "ticket")
 
 
 def test_token_that_fails_is_a_guess(caller: Caller) -> None:
@@ -263,8 +264,9 @@ def test_log_tells_of_a_guess_in_a_first_message(ways: Scene, caller: Caller) ->
         (429, "auth_failures"),
     ]
     assert {(line["route"], line["level"]) for line in lines} == {("first_message", "info")}
-    limit = ways.gateway.events("limited", route="first_message")[-1]
+    (limit,) = ways.gateway.events("limited", client=caller.address)
     assert (limit["limit"], limit["value"], limit["set_in"]) == (LIMIT, MOST, f"limits.{LIMIT}")
+    assert (limit["request_id"], limit["route"]) == (lines[-1]["request_id"], "first_message")
 
 
 def test_missing_token_is_no_guess_and_no_way_round_the_limit(caller: Caller) -> None:

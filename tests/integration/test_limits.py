@@ -75,11 +75,15 @@ class House(NamedTuple):
         return self.door.ask(self.asking(route, **who))
 
     def refused(self, route: str, code: str, **who: Any) -> Response:
-        """A refusal before any upstream is dialled."""
+        """A refusal before any upstream is dialled; the log says whose, and which limit it met."""
         with self.upstream.untouched():
             answer = self.ask(route, **who)
         assert answer.code == code, (answer.first_line, answer.body)
         assert int(answer.get("Retry-After") or 0) >= 1
+        name, client = answer.get("X-Request-Id"), who.get("client", "192.0.2.1")
+        for event in ("limited", "handshake_refused"):
+            told = self.gateway.wait_for_event(event, request_id=name)
+            assert (told["route"], told["client"]) == (route, client)
         return answer
 
     def told(self, route: str, limit: str, set_in: str | None = None) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def refused_codes() -> set[str]:
         for tree in trees()
         for call in ast.walk(tree)
         if isinstance(call, ast.Call)
-        and getattr(call.func, "id", getattr(call.func, "attr", "")) == "Refused"
+        and getattr(call.func, "id", getattr(call.func, "attr", "")) in {"Refused", "LimitMet"}
         and call.args
         and isinstance(call.args[0], ast.Constant)
     }

@@ -91,6 +91,7 @@ class FakeDialer:
     def __init__(self) -> None:
         self.dials: list[FakeDial] = []
         self.failure: Exception | None = None
+        self.attempts: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return 0
@@ -161,9 +162,7 @@ class Gateway:
         ids: Iterator[int] = itertools.count(1)
         deadlines = Deadlines(self.loop)
         account, routes = Account(self.registry, self.log), RouteTable.of(made)
-        self.limiter = Limiter(
-            made.limits, routes, self.registry.occupancy, account.note_limit, Counters()
-        )
+        self.limiter = Limiter(made.limits, routes, self.registry.occupancy, Counters())
         self.admission = Admission(
             rules=Rules(
                 routes,

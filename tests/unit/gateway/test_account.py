@@ -8,12 +8,15 @@ import pytest
 
 from proxy.errors import REFUSALS, Refused
 from proxy.gateway.account import Account
+from proxy.gateway.limit_met import LimitMet
 from proxy.limits.limit import Limit
 from tests.unit.gateway.scene import Gateway, key
 from tests.unit.sessions.scene import House
 
 if TYPE_CHECKING:
     from proxy.gateway.request import HandshakeRequest
+
+FIVE = Limit("connections", 5, "keys.a.limits.connections")
 
 
 class Scene:
@@ -118,13 +121,35 @@ def test_fault_of_ours_is_told_and_counted_by_its_refusal_alone(scene: Scene) ->
 
 
 def test_limit_is_told_with_where_it_stands(scene: Scene) -> None:
-    told = "keys.a.limits.connections"
+    told = {"limit": "connections", "value": 5, "set_in": "keys.a.limits.connections"}
+    who = {"request_id": "an-id", "route": "chat", "client": "192.0.2.1"}
     for _ in range(2):
-        scene.account.note_limit("chat", Limit("connections", 5, told))
+        scene.account.note_limit(FIVE, who)
     assert scene.account.limited == {("chat", "connections"): 2}
-    assert scene.log.events("limited") == 2 * [
-        {"route": "chat", "limit": "connections", "value": 5, "set_in": told}
-    ]
+    assert scene.log.lines == 2 * [("warning", "limited", {**who, **told})]
+
+
+@pytest.mark.parametrize("event", ["handshake_refused", "http_refused", "would_refuse"])
+def test_limit_is_told_before_the_refusal_that_it_is_met_by(scene: Scene, event: str) -> None:
+    refused = LimitMet("key_connections", "Close one.", FIVE)
+    refused.key_id = "alice"
+    request = judged()
+    request.principal = None
+    request.ordinary = event == "http_refused"
+    if event == "would_refuse":
+        scene.account.note_would_refuse(refused, request)
+    else:
+        scene.account.note_refusal(refused, request, client="", id="")
+    assert [line[1] for line in scene.log.lines] == ["limited", event]
+    (limited,), (refusal,) = scene.log.events("limited"), scene.log.events(event)
+    assert scene.account.limited == {("chat", "connections"): 1}
+    for who in (limited, refusal):
+        assert (who["request_id"], who["route"], who["key_id"], who["client"]) == (
+            request.id,
+            "chat",
+            "alice",
+            request.client.text,
+        )
 
 
 def test_ordinary_requests_have_books_of_their_own(scene: Scene) -> None:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.limits.limit import Limit
 from tests.unit.gateway.scene import Gateway
 from tests.unit.loop import FakeTransport
 
+if TYPE_CHECKING:
+    from proxy.gateway.request import HandshakeRequest
+
 USER_TIMEOUT: Any = getattr(socket, "TCP_USER_TIMEOUT", None)
+UNAUTHENTICATED = Limit("unauthenticated", 2, "limits.unauthenticated")
+
+
+def asking(gateway: Gateway) -> HandshakeRequest:
+    """A request whose upstream is waited for."""
+    gateway.asks()
+    (door,) = gateway.house.opening
+    request: HandshakeRequest = door._request  # type: ignore[attr-defined]
+    return request
 
 
 @pytest.mark.parametrize(("limit", "there"), [(None, 9999), (2, 1)])
@@ -18,22 +31,36 @@ def test_unknown_may_stay_below_the_limit(limit: int | None, there: int) -> None
     gateway = Gateway()
     house = gateway.house
     house._unauthenticated, house.unproven = limit, there
-    (route, *_) = gateway.admission.rules.routes
-    assert house.admits_unproven(route)
+    assert house.crowded() is None
+    assert house.has_room_for(asking(gateway))
     assert not gateway.log.events("limited")
 
 
 @pytest.mark.parametrize("there", [2, 3])
-def test_one_too_many_is_noted(there: int) -> None:
-    gateway = Gateway({"name": "chat", "path": "/chat"})
+def test_one_too_many_meets_the_limit(there: int) -> None:
+    gateway = Gateway()
     house = gateway.house
     house._unauthenticated, house.unproven = 2, there
-    (route,) = gateway.admission.rules.routes
-    assert not house.admits_unproven(route)
+    crowded = house.crowded()
+    assert crowded is not None
+    assert (crowded.code, crowded.limit) == ("gateway_connections", UNAUTHENTICATED)
     assert house.unproven == there
+    assert not gateway.log.events("limited"), "whoever is refused with it has it told of"
+
+
+def test_limit_is_told_of_that_keeps_a_client_from_hearing_its_close() -> None:
+    gateway = Gateway()
+    house = gateway.house
+    house._unauthenticated = house.unproven = 2
+    request = asking(gateway)
+    assert not house.has_room_for(request)
     assert gateway.log.events("limited") == [
         {
+            "request_id": request.id,
             "route": "chat",
+            "key_id": "one",
+            "client": request.client.text,
+            "upstream": request.upstream,
             "limit": "unauthenticated",
             "value": 2,
             "set_in": "limits.unauthenticated",

@@ -70,13 +70,7 @@ class Scene(Gateway):
                 KeyVerifier(self.ring, self.trust),
                 tickets=NoTickets(),
             ),
-            limiter=Limiter(
-                made.limits,
-                table,
-                self.registry.occupancy,
-                self.admission.account.note_limit,
-                Counters(),
-            ),
+            limiter=Limiter(made.limits, table, self.registry.occupancy, Counters()),
             generation=before.generation + 1,
         )
         self.standing.adopt(table, generation=rules.generation, distrusted=distrusted)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import itertools
 import json
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -74,7 +76,7 @@ class Scene:
     def __init__(self, **changes: Any) -> None:
         self.sessions = House()
         self.log = self.sessions.log
-        ring = KeyRing()
+        self.ring = ring = KeyRing()
         ring.put("one", KEY)
         made = config(*ROUTES)
         self.routes = RouteTable.of(made)
@@ -82,13 +84,9 @@ class Scene:
             route.name: ways_of([*made.carriers_of(route), *made.carriers]) for route in made.routes
         }
         self.buyers = Authenticator(every, KeyVerifier(ring, Trust()), tickets=NoTickets())
-        limiter = Limiter(
-            made.limits,
-            self.routes,
-            self.sessions.registry.occupancy,
-            Account(self.sessions.registry, self.log).note_limit,
-            Counters(),
-        )
+        registry = self.sessions.registry
+        self.account = Account(registry, self.log)
+        limiter = Limiter(made.limits, self.routes, registry.occupancy, Counters())
         self.shared = ClientServices(
             **{
                 "routes": self.routes,
@@ -98,6 +96,7 @@ class Scene:
                 "trusted_proxies": (ip_network("192.0.2.1/32"),),
                 "address_header": b"x-forwarded-for",
                 "limiter": limiter,
+                "account": self.account,
                 "clock": self.sessions.loop.time,
                 "new_id": lambda: "an-id",
                 "wall": self.sessions.wall,
@@ -107,7 +106,7 @@ class Scene:
         )
         self.office = Office()
         self.tickets = TicketService(self.shared, self.office, 30.0)  # type: ignore[arg-type]
-        self.renewal = RenewalService(self.shared, self.sessions.registry)
+        self.renewal = RenewalService(self.shared, registry)
 
     async def ask(
         self,
@@ -304,6 +303,45 @@ async def test_client_is_told_when_to_try_again(
     answer = await scene.buy({"route": "chat"})
     assert code(answer) == (429, "ticket_quota")
     assert answer.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("service", ["tickets", "renewal"])
+async def test_limit_that_a_guesser_meets_is_told_with_its_request(service: str) -> None:
+    ids = map(str, itertools.count())
+    scene = Scene(new_id=lambda: next(ids))
+    session = scene.sessions.session("mine", principal=holder_of(KEY, DIGEST), route="chat")
+    session.begin(*_transports())
+    asked, body = getattr(scene, service), {"route": "chat"}
+    for number in range(30):
+        await scene.ask(scene.tickets, body, key=f"CANARY-{number}")
+    assert not scene.log.events("limited")
+    body = {"session": "mine"} if service == "renewal" else body
+    for count in (1, 2):
+        answer = await scene.ask(asked, body, "X-Forwarded-For: 192.0.2.9", key="CANARY-another")
+        assert code(answer) == (429, "auth_failures")
+        limited, refused = (fields for _, _, fields in scene.log.lines[-2:])
+        assert limited == {
+            "request_id": answer.headers["X-Request-Id"],
+            "route": "chat",
+            "client": "192.0.2.7",
+            "limit": "auth_failures_per_minute",
+            "value": 30,
+            "set_in": "limits.auth_failures_per_minute",
+        }
+        assert (refused["request_id"], refused["client"]) == (limited["request_id"], "192.0.2.7")
+        assert scene.log.lines[-2][:2] == ("warning", "limited")
+        assert scene.account.limited == {("chat", "auth_failures_per_minute"): count}
+
+
+async def test_limit_is_told_that_keeps_a_weak_key_from_buying(scene: Scene) -> None:
+    scene.ring.put("one", dataclasses.replace(KEY, weak=True))
+    for number in range(30):
+        await scene.buy({"route": "chat"}, key=f"CANARY-{number}")
+    assert code(await scene.buy({"route": "chat"})) == (429, "auth_failures")
+    (limited,), refused = scene.log.events("limited"), scene.log.events("service_refused")[-1]
+    assert (limited["request_id"], limited["client"]) == (refused["request_id"], refused["client"])
+    assert scene.account.limited == {("chat", "auth_failures_per_minute"): 1}
+    assert not scene.office.sold
 
 
 # Pages ---------------------------------------------------------------------------------------
