@@ -177,4 +177,5 @@ def limits_told(limits: KeyLimits) -> list[tuple[str, str]]:
         ("Message to clients", to_client, size),
         ("Who sends faster", limits.on_exceed, _EXCEEDING.__getitem__),
     ]
+    # mypy joins the texts of all rows; each takes what its own row has.
     return [(name, text(value)) for name, value, text in told if value is not None]  # type: ignore[operator]

@@ -53,8 +53,7 @@ def load_plugin(name: str) -> Plugin:
         found = getattr(import_module(module_name), attribute)
     except (Exception, SystemExit) as failure:  # A gateway that serves outlives `sys.exit` in one.
         raise CannotLoad(f"plugin {name}: {type(failure).__name__}: {failure}") from failure
-    call = found if inspect.isfunction(found) else getattr(found, "__call__", None)  # noqa: B004
-    if not inspect.iscoroutinefunction(found) and not inspect.iscoroutinefunction(call):
+    if not any(map(inspect.iscoroutinefunction, (found, type(found).__call__))):
         raise CannotLoad(f"plugin {name}: is not `async def`")
     plugin: Plugin = found
     return plugin

@@ -17,10 +17,11 @@ from tests.docs.test_docs_run import PRINTED_ADDRESS, build_go, gopath_with, run
 from tests.harness.gateway import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from websockets.sync.server import ServerConnection
+    from websockets.typing import Subprotocol
 
 PAGE = page("docs/ways-in.md")
 KEY = "a-key-for-the-documents-0123456789"
@@ -48,7 +49,10 @@ class Service:
 def service() -> Iterator[tuple[Service, str]]:
     told = Service()
     protocols = ["graphql-transport-ws"]
-    chosen = lambda _, offered: next((o for o in offered if o in protocols), None)  # noqa: E731
+
+    def chosen(_: object, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        return next((each for each in offered if each in protocols), None)
+
     with serve(told, "127.0.0.1", 0, subprotocols=protocols, select_subprotocol=chosen) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield told, f"ws://127.0.0.1:{server.socket.getsockname()[1]}"

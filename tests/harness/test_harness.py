@@ -13,7 +13,7 @@ from tests.harness.certificates import Certificates
 from tests.harness.client import Door, handshakes
 from tests.harness.heads import Head, upgrade
 from tests.harness.peer import PeerGoneError
-from tests.harness.process import BUSY
+from tests.harness.process import BUSY, wait_until
 from tests.harness.upstream import Upstream, UpstreamConnection, answers, silent
 
 if TYPE_CHECKING:
@@ -99,6 +99,19 @@ def test_an_untouched_upstream_notices_a_late_connection(upstream: Upstream, doo
         pass
     with pytest.raises(AssertionError, match="1 connections dialled"), upstream.untouched(1):
         door.connect()
+
+
+def test_a_script_that_fails_fails_its_test() -> None:
+    def script(connection: UpstreamConnection) -> None:
+        connection.read_request()
+        raise ValueError("the script")
+
+    upstream = Upstream(script)
+    with Door(("127.0.0.1", upstream.port)) as door:
+        door.send(upgrade())
+        assert wait_until(upstream.connection().done.is_set)
+    with pytest.raises(AssertionError, match="the script"), upstream:
+        pass
 
 
 def test_a_refusal_is_read_whole_with_what_follows(upstream: Upstream, door: Door) -> None:

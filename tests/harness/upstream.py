@@ -100,6 +100,11 @@ class Upstream:
     """A listener whose connections play `script`, each in a thread of its own.
 
     With `by_hand()` the connections are left to the test, which takes them by `connection()`.
+    A script that failed fails whoever leaves the context; those who were gone are no failure.
+
+    Attributes:
+        count: connections that were accepted.
+        errors: how scripts failed.
     """
 
     def __init__(
@@ -131,8 +136,9 @@ class Upstream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.close()
+        assert kind is not None or not self.errors, self.errors
 
     @property
     def url(self) -> str:
@@ -227,7 +233,7 @@ class Upstream:
             script(connection)
         except (OSError, PeerGoneError):
             pass  # clients and gateways may leave at any time
-        except Exception as error:  # noqa: BLE001 - shown by the test that looks at `errors`
+        except Exception as error:  # noqa: BLE001 - told at the end, see `errors`
             self.errors.append(error)
         finally:
             if script is not None:

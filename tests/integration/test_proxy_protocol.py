@@ -8,6 +8,7 @@ import struct
 import subprocess
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -224,4 +225,4 @@ def test_haproxy_without_the_protocol_is_told_apart(gateway, tmp_path):
         server = "{}:{}".format(*gateway.public) + option
         with haproxy(tmp_path, server) as address, Door(address) as door:
             assert door.send(asking()).read_to_end() == b""
-        assert wait_until(lambda: is_refused(gateway, cause)), option  # noqa: B023
+        assert wait_until(partial(is_refused, gateway, cause)), option

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from proxy.sessions.bookkeeper import BATCH_EVERY
 from tests.harness import programs
 from tests.harness.accounts import log_faults
 from tests.harness.heads import upgrade
@@ -189,7 +190,7 @@ def test_usage_of_a_time_of_trouble_is_not_lost(tmp_path: Path) -> None:
             client = house.open(known["secret"])
             assert all(echoes(client) for _ in range(3))
             house.leave()
-            time.sleep(5.5)  # A batch of usage is due, and cannot be written.
+            time.sleep(1.1 * BATCH_EVERY)  # A batch of usage is due, and cannot be written.
         assert wait_until(lambda: up(house) == 1, 5)
         assert house.gateway.stop() == 0
         used = house.line.usage(known["name"])

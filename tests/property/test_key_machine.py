@@ -288,7 +288,7 @@ class Keys(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, politely=st.booleans())
-    def close(self, pick: int, politely: bool) -> None:  # noqa: FBT001 - hypothesis names it
+    def close(self, pick: int, *, politely: bool) -> None:
         held = self.held.pop(pick % len(self.held))
         session = held.session
         self.house.run(session.say_close() if politely else session.leave())

@@ -68,9 +68,10 @@ class Broken(io.StringIO):
     def __init__(self, failure: Exception) -> None:
         super().__init__()
         self._failure = failure
+        self.lost: list[str] = []
 
     def write(self, text: str) -> int:
-        del text
+        self.lost.append(text)
         raise self._failure
 
 
@@ -255,7 +256,14 @@ def test_form_follows_the_stream_when_it_is_auto(form: str, stream: Any, *, is_j
     "failure", [OSError("gone"), ValueError("closed"), UnicodeEncodeError("x", "y", 0, 1, "z")]
 )
 def test_log_that_cannot_be_written_stops_nothing(failure: Exception) -> None:
-    logger(level="info", form="json", stream=Broken(failure)).info("event")
+    stream, heard = Broken(failure), []
+    log = logger(
+        level="info", form="json", stream=stream, heard=lambda *told: heard.append(told[1])
+    )
+    log.info("one")
+    log.info("two")
+    assert heard == ["one", "two"]
+    assert [json.loads(text)["event"] for text in stream.lost] == heard
 
 
 # Lines that wait for each other --------------------------------------------------------------

@@ -36,10 +36,33 @@ def test_reload_carries_the_monotonic_clock(systemd) -> None:
     assert int(second.removeprefix("MONOTONIC_USEC=")) > 0
 
 
-@pytest.mark.parametrize("address", [None, "", "tcp:1", "/nowhere/at/all"])
-def test_without_systemd_nothing_happens(address, monkeypatch) -> None:
+class Opened(Exception):
+    """A socket was asked for."""
+
+
+@pytest.mark.parametrize("address", [None, "", "tcp:1", "notify"])
+def test_without_systemd_no_socket_is_opened(address, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise Opened
+
+    monkeypatch.setattr("proxy.notify.socket.socket", refuse)
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
+    with pytest.raises(Opened):
+        notify("READY=1")
     if address is None:
-        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+        monkeypatch.delenv("NOTIFY_SOCKET")
     else:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
     notify("READY=1")
+
+
+def test_systemd_that_is_gone_is_no_failure(tmp_path, monkeypatch) -> None:
+    asked = []
+    connect = socket.socket.connect
+    monkeypatch.setattr(
+        "proxy.notify.socket.socket.connect",
+        lambda sock, address: asked.append(address) or connect(sock, address),
+    )
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    notify("READY=1")
+    assert asked == [str(tmp_path / "gone")]

@@ -101,7 +101,7 @@ def open_sockets() -> int:
 async def until(condition: Callable[[], bool]) -> None:
     """Waits for something that the system tells nobody about."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.001)
 
 

@@ -62,6 +62,8 @@ def test_patience_longer_than_the_option_holds_is_the_longest_it_does() -> None:
 def test_socket_that_is_gone_is_left_to_its_transport() -> None:
     sock = socket.socket(socket.AF_INET)
     sock.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        patience_of(sock)
     give_up_after(sock, 40)
 
 
@@ -69,6 +71,8 @@ def test_socket_that_is_gone_is_left_to_its_transport() -> None:
 def test_unix_socket_has_no_host_to_give_up() -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         give_up_after(sock, 40)
+        with pytest.raises(OSError, match="not supported"):
+            patience_of(sock)
 
 
 @needs_option

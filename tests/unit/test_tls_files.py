@@ -419,11 +419,13 @@ async def test_fault_of_ours_does_not_end_the_watch(
         monkeypatch.undo()
         scene.files.issue(ENDS[1])
         await until(lambda: scene.log.events("tls_reloaded"))
+        assert await scene.shown() == ENDS[1]
         await scene.watch.close()
 
 
 async def test_watch_that_never_began_can_be_closed(scene: Scene) -> None:
     await scene.watch.close()
+    assert scene.log.lines == []
 
 
 async def test_file_that_cannot_be_used_is_told_at_once(scene: Scene) -> None:

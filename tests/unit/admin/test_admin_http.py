@@ -34,6 +34,12 @@ def unfinished(scene, *lines):
     return "\r\n".join([*head, "", ""]).encode()
 
 
+async def until(question):
+    async with asyncio.timeout(5):
+        while not question():  # noqa: ASYNC110 - of aiohttp's books, which set no event
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize(
     ("method", "target", "code"),
     [
@@ -219,9 +225,9 @@ class TestFailures:
             _, writer = await asyncio.open_connection("127.0.0.1", scene.port)
             writer.write(unfinished(scene, "Content-Length: 10") + b"{")
             await writer.drain()
-            await asyncio.sleep(0.05)
+            await until(lambda: scene._runner.server.connections)
             writer.transport.abort()
-            await asyncio.sleep(0.05)
+            await until(lambda: not scene._runner.server.connections)
 
         scene.loop.run_until_complete(leave())
         assert not scene.log.events("internal_error")

@@ -11,6 +11,8 @@ from proxy.config.values import TcpAddress
 from tests.unit.sessions.scene import Log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.metrics.scrape import Scraped
 
 
@@ -19,6 +21,18 @@ class Failing:
 
     async def scrape(self, accept: str) -> Scraped:
         raise ValueError(f"CANARY {accept}")
+
+
+def listener_for(log: Any, ready: Callable[[], bool]) -> MetricsListener:
+    metrics: Any = Failing()
+    return MetricsListener(
+        TcpAddress("127.0.0.1", 0),
+        metrics,
+        ready=ready,
+        draining=lambda: False,
+        log=log,
+        loop=asyncio.get_running_loop(),
+    )
 
 
 async def asked(path: str, port: int) -> tuple[bytes, Any]:
@@ -32,16 +46,9 @@ async def asked(path: str, port: int) -> tuple[bytes, Any]:
 
 
 async def test_a_scrape_that_fails_is_a_problem_and_in_the_log() -> None:
-    log: Any = Log()
+    log = Log()
     ready = True
-    listener = MetricsListener(
-        TcpAddress("127.0.0.1", 0),
-        Failing(),  # type: ignore[arg-type]
-        ready=lambda: ready,
-        draining=lambda: False,
-        log=log,
-        loop=asyncio.get_running_loop(),
-    )
+    listener = listener_for(log, lambda: ready)
     await listener.start()
     try:
         [heard] = log.events("listening")
@@ -60,12 +67,6 @@ async def test_a_scrape_that_fails_is_a_problem_and_in_the_log() -> None:
 
 
 async def test_a_listener_that_never_began_can_be_closed() -> None:
-    listener = MetricsListener(
-        TcpAddress("127.0.0.1", 0),
-        Failing(),  # type: ignore[arg-type]
-        ready=lambda: True,
-        draining=lambda: False,
-        log=Log(),  # type: ignore[arg-type]
-        loop=asyncio.get_running_loop(),
-    )
-    await listener.close()
+    log = Log()
+    await listener_for(log, lambda: True).close()
+    assert log.lines == []

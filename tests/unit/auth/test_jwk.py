@@ -47,11 +47,9 @@ def test_secret_verifies_whatever_key_is_named(algorithm: str, kid: str | None) 
 
 
 @pytest.mark.parametrize("algorithm", PUBLIC_ALGORITHMS)
-@pytest.mark.parametrize("other", sorted(ALGORITHMS))
-def test_key_serves_no_algorithm_it_is_not_for(algorithm: str, other: str) -> None:
-    keys = KeySet.of_jwks(jwks(jwk(algorithm, alg=algorithm)), {algorithm, other})
-    if other != algorithm:
-        assert not verifies(keys, other)
+def test_key_serves_no_algorithm_it_is_not_for(algorithm: str) -> None:
+    keys = KeySet.of_jwks(jwks(jwk(algorithm, alg=algorithm)), ALGORITHMS)
+    assert [each for each in sorted(ALGORITHMS) if verifies(keys, each)] == [algorithm]
 
 
 def test_key_serves_what_the_rules_allow_alone() -> None:

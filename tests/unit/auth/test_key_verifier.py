@@ -193,7 +193,10 @@ def test_holder_may_be_on_another_route_from_elsewhere() -> None:
 def test_nobody_has_no_key_to_be_judged_by() -> None:
     rig = Rig()
     rig.ring.put("one", None)
-    rig.verifier.check_again(NOBODY, question())
+    asked = question()
+    rig.verifier.check_again(NOBODY, asked)
+    where = {"route": asked.route, "origin": asked.origin, "address": asked.address}
+    assert rig.verifier.objection(NOBODY, asked.now, **where) is None
 
 
 def test_revision_grows_when_holders_are_to_be_judged_anew() -> None:

@@ -6,12 +6,13 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxy.admin.reload import NotNow, Reloaded
 from proxy.config.faults import ConfigInvalid, Fault
+from proxy.console.history import INTERVAL
 from proxy.console.overview import _share
 from proxy.console.sampler import SAMPLER, Sampler
 from proxy.console.site import PAGES
@@ -19,6 +20,7 @@ from proxy.relay.commands import Side
 from tests.unit.admin.scene import ROLES, TOKENS
 from tests.unit.console.scene import Scene
 from tests.unit.console.test_warnings import WELL
+from tests.unit.loop import FakeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,8 +217,24 @@ def test_no_place_is_left_where_there_is_none(scene: Scene):
         assert _share(WELL._replace(limit=limit)) == share
 
 
+def test_sampler_that_stopped_takes_no_more(scene: Scene):
+    clock = FakeLoop()
+    timers: Any = clock
+    sampler = Sampler(scene.registry, lambda: clock.now, timers)
+    sampler.start()
+    clock.advance(INTERVAL)
+    last = sampler.history.latest
+    assert last is not None
+    sampler.stop()
+    assert clock.timers == 0
+    clock.advance(INTERVAL)
+    assert sampler.history.latest is last
+
+
 def test_sampler_that_never_began_can_stop(scene: Scene):
-    Sampler(scene.registry, lambda: 0.0, scene.loop).stop()
+    sampler = Sampler(scene.registry, lambda: 0.0, scene.loop)
+    sampler.stop()
+    assert sampler.history.latest is None
 
 
 # Routes and reloading -------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.console.events_view import EVENTS, Query, latest, read_query, row_of, wanted
-from proxy.events import EventRing
+from proxy.events import Event, EventRing
 
 NOW = 1_800_000_000.0
 
@@ -20,11 +20,16 @@ def ring() -> EventRing:
     return ring
 
 
-def names(ring: EventRing, keys: tuple[str, ...] = (), **asked: str) -> list[str]:
-    query = read_query(asked)
-    events, _ = latest(
+def page_of(
+    ring: EventRing, query: Query, keys: tuple[str, ...] = ()
+) -> tuple[list[Event], int | None]:
+    return latest(
         lambda most: ring.recent(most, before=query.before, wanted=wanted(query, keys)), query
     )
+
+
+def names(ring: EventRing, keys: tuple[str, ...] = (), **asked: str) -> list[str]:
+    events, _ = page_of(ring, read_query(asked), keys)
     return [event.name.split("_")[0] for event in events]
 
 
@@ -59,10 +64,7 @@ def test_events_come_in_pages(ring: EventRing, level: str) -> None:
     assert query.live
     seen = []
     for expected_rows in (EVENTS, EVENTS):
-        events, before = latest(
-            lambda most: ring.recent(most, before=query.before, wanted=wanted(query, ())),  # noqa: B023
-            query,
-        )
+        events, before = page_of(ring, query)
         assert len(events) == expected_rows
         seen += [event.fields["n"] for event in events]
         query = read_query({"event": "many", "level": level, "before": str(before)})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from proxy.keys.principal import Principal
 
 KEY = Key("id-1", "alice", (Secret(b"d"),), metadata={"Token": "up-secret", "city": "K\u00f6ln 5%"})
+HOLDER = holder_of(KEY, b"d")
 COMMON = (b"X-Real-IP: 192.0.2.7", b"X-Wskeeper-Route: chat")
 
 
@@ -27,7 +28,7 @@ def settings(**headers: str | None) -> HeaderSettings:
     )
 
 
-def said(value: str, principal: Principal = holder_of(KEY, b"d")) -> list[bytes]:  # noqa: B008
+def said(value: str, principal: Principal = HOLDER) -> list[bytes]:
     return settings(X_Set=value).lines((*COMMON, *principal.headers))
 
 

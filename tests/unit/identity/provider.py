@@ -21,6 +21,7 @@ class Provider:
     def __init__(self) -> None:
         self.pages: dict[str, Any] = {"/jwks": jwks(jwk("RS256"))}
         self.requests: list[web.BaseRequest] = []
+        self.asked = asyncio.Event()  # set by the first request
         self.answering = asyncio.Event()
         self.answering.set()
         self.url = ""
@@ -48,6 +49,7 @@ class Provider:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(request)
+        self.asked.set()
         await self.answering.wait()
         page = self.pages.get(request.path)
         if page is None:

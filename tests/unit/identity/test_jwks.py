@@ -149,7 +149,7 @@ async def test_who_asks_in_the_quiet_time_waits_for_nothing(scene: Scene) -> Non
 async def test_who_leaves_does_not_stop_the_fetch_for_others(idp: Provider, scene: Scene) -> None:
     idp.answering.clear()
     asking = [asyncio.ensure_future(scene.keeper.refreshed()) for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await asyncio.wait_for(idp.asked.wait(), 5)
     asking[0].cancel()
     await asyncio.sleep(0)
     idp.answering.set()
@@ -279,7 +279,7 @@ async def test_end_gives_up_what_is_under_way(idp: Provider, scene: Scene) -> No
     idp.answering.clear()
     scene.keeper.start()
     asking = asyncio.ensure_future(scene.keeper.refreshed())
-    await asyncio.sleep(0.01)
+    await asyncio.wait_for(idp.asked.wait(), 5)
     await scene.keeper.close()
     assert await asking is None
     assert scene.events == []

@@ -83,6 +83,7 @@ def test_plugin_is_found_by_its_name(name: str) -> None:
         (f"{__name__}", "AttributeError"),
         ("", "ValueError"),
         (f"{__name__}:not_async", "is not `async def`"),
+        (f"{__name__}:PassingOn", "is not `async def`"),
         (f"{__name__}:CREDENTIAL", "is not `async def`"),
     ],
 )

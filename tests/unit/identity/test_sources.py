@@ -210,7 +210,7 @@ async def test_redirect_to_no_url_is_not_followed(idp: Provider, place: str) -> 
         ("https://a/", "ws://a/", False),
     ],
 )
-def test_documents_lead_to_https(url: str, target: str, may: bool) -> None:  # noqa: FBT001
+def test_documents_lead_to_https(url: str, target: str, *, may: bool) -> None:
     assert sources._may_lead(URL(url), URL(target)) is may
 
 

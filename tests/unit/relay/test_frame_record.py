@@ -43,11 +43,12 @@ def stream(*, masked: bool) -> bytes:
 def feed(recorder: FrameRecorder, chunks: list[bytes]) -> bytes:
     """Feeds as a leg does: what waits for its turn comes once more. Returns what may travel."""
     passed = b""
-    for data in chunks:
+    for chunk in chunks:
+        data = chunk
         while data:
             cut = recorder.feed(data)
             passed += data if cut is None else cut.forward
-            data = b"" if cut is None else cut.later  # noqa: PLW2901
+            data = b"" if cut is None else cut.later
             if cut is not None and cut.violation is not None:
                 return passed
     return passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -166,19 +166,10 @@ def test_link_to_the_file_is_followed(path: Path, store: SqliteStore, tmp_path: 
 
 def test_store_is_used_by_one_thread_after_another(path: Path) -> None:
     store = sqlite_store(path)
-    failures: list[BaseException] = []
-
-    def use(number: int) -> None:
-        try:
-            store.add([key(number)], by=BY)
-        except BaseException as failure:  # noqa: BLE001
-            failures.append(failure)
-
     for number in range(2):
-        thread = threading.Thread(target=use, args=[number])
-        thread.start()
-        thread.join()
-    assert failures == []
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(store.add, [key(number)], by=BY).result()
+    assert store.keys() == [key(0), key(1)]
     store.close()
 
 
