@@ -33,12 +33,12 @@ class EarlyData:
             self._transport.pause_reading()
 
     def taken(self) -> bytes:
-        """All that was kept; it is the caller's now."""
-        data, self._data = self._data, b""
-        return data
+        """All that was kept; it is the caller's now, who may pause reading for a reason of its own.
 
-    def resume(self) -> None:
-        """Reads on, if reading was paused here."""
+        Reading goes on, if it was paused here.
+        """
+        data, self._data = self._data, b""
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
+        return data

@@ -275,7 +275,6 @@ class FirstMessageDoor(asyncio.Protocol):
         for data in (first, self._early.taken()):
             if data:  # To whoever has the socket now: what came first may have ended it all.
                 cast("asyncio.Protocol", transport.get_protocol()).data_received(data)
-        self._early.resume()
 
     # Saying no ---------------------------------------------------------------------------------
 

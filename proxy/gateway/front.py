@@ -342,7 +342,6 @@ class FrontDoor(asyncio.Protocol):
             # To whoever has the socket now: what came behind may have ended it all.
             receiver = cast("asyncio.Protocol", transport.get_protocol())
             receiver.data_received(self._early.taken())
-            self._early.resume()
 
     # Saying no ---------------------------------------------------------------------------------
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import signal
 import socket
 import ssl
+import sys
+import termios
 import threading
 
 import pytest
@@ -12,7 +16,10 @@ from websockets.sync.client import unix_connect
 from websockets.sync.server import serve as serve_websockets
 from websockets.sync.server import unix_serve
 
-from tests.harness.upstream import Upstream
+from tests.harness import frames
+from tests.harness.peer import Peer
+from tests.harness.process import MB, wait_until
+from tests.harness.upstream import Upstream, UpstreamConnection
 from tests.integration.conftest import KEY, asking
 
 HEADERS = {"X-Api-Key": KEY}
@@ -130,6 +137,43 @@ def test_client_and_upstream_on_unix_sockets(tmp_path, start):
             assert client.recv() == "over Unix sockets"
         assert gateway.wait_for_event("connection_closed")["client"] == "127.0.0.1"
         server.shutdown()
+
+
+def _unread(sock):
+    """What was sent on a Unix socket and its peer has not read."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+@LOOPS
+def test_service_that_reads_nothing_of_what_came_early_holds_its_client_back(tmp_path, start, loop):
+    # What the buffers of Unix sockets take is less than what may come early.
+    size = 16 * MB
+    data = frames.header(frames.BINARY, size, mask=frames.MASK) + bytes(size)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as sock:
+        listener.bind(str(tmp_path / "up.sock"))
+        listener.listen()
+        gateway = start(
+            route={"upstream": f"ws+unix:{tmp_path / 'up.sock'}:/"},
+            environment={"WSKEEPER_EVENT_LOOP": loop},
+            listen=f"unix:{tmp_path / 'in.sock'}",
+        )
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+        sock.connect(str(tmp_path / "in.sock"))
+        client = Peer(sock)
+        client.send(asking())
+        service = UpstreamConnection(listener.accept()[0])
+        service.read_request()
+        client.send(data[:60_000])
+        assert wait_until(lambda: _unread(sock) == 0)
+        gateway.signal(signal.SIGSTOP)  # What follows is read in one go.
+        sent = 60_000 + client.send_some(data[60_000:], patience=0.1)
+        gateway.signal(signal.SIGCONT)
+        sent += client.send_some(data[sent:], patience=0.3)
+        service.send(service.switching())
+        assert client.read_head().startswith(b"HTTP/1.1 101")
+        sent += client.send_some(data[sent:], patience=0.5)
+        service.close()
+    assert sent < 4 * MB
 
 
 def test_stale_unix_socket_is_replaced(tmp_path, start):

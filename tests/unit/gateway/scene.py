@@ -85,6 +85,14 @@ class FakeDial:
         self._caller.broken(failure)
 
 
+class Slow(FakeTransport):
+    """The socket of an upstream that reads nothing: each write is one too many."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        super().write(data)
+        self.protocol.pause_writing()
+
+
 class FakeDialer:
     """Keeps what was dialled."""
 

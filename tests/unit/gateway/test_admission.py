@@ -10,11 +10,13 @@ import pytest
 
 from proxy.errors import KEY_OBJECTIONS, OBJECTIONS, Refused
 from proxy.gateway.admission import WARN_EVERY
+from proxy.gateway.early import MAX_EARLY
 from proxy.keys.key import KeyLimits, Secret
 from proxy.keys.lifecycle import rotated
 from tests.harness.frames import close_payload, frame, masked
 from tests.harness.heads import Request
-from tests.unit.gateway.scene import SECRET, Client, FakeDial, Gateway, key
+from tests.unit.gateway.scene import SECRET, Client, FakeDial, Gateway, Slow, key
+from tests.unit.loop import FakeLoop
 from tests.unit.sessions.scene import WALL
 
 if TYPE_CHECKING:
@@ -400,6 +402,20 @@ def test_session_of_a_key_relays_what_came_while_it_was_judged() -> None:
     dial.switches()
     assert client.transport.written.endswith(frame(1, b"behind"))
     assert dial.transport.written == masked(1, b"early")
+
+
+def test_client_is_not_read_while_the_upstream_takes_nothing_of_what_came_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asyncio, "get_running_loop", FakeLoop)
+    gateway = Gateway()
+    client = gateway.asks()
+    client.sends(masked(2, b"x" * MAX_EARLY))
+    (dial,) = gateway.dialer.dials
+    dial.transport = Slow()
+    dial.switches()
+    assert dial.transport.written == masked(2, b"x" * MAX_EARLY)
+    assert not client.transport.reading
 
 
 # Forwarding headers ---------------------------------------------------------------------------

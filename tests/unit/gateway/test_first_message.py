@@ -15,7 +15,7 @@ from proxy.keys.key import KeyLimits
 from proxy.keys.principal import bearer_of
 from tests.harness import frames
 from tests.harness.heads import Request
-from tests.unit.gateway.scene import SECRET, Client, Gateway
+from tests.unit.gateway.scene import SECRET, Client, Gateway, Slow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,9 @@ class Timer:
 
     def cancel(self) -> None:
         """Nor would it."""
+
+    def time(self) -> float:
+        return 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -216,6 +219,17 @@ def test_client_is_read_again_once_there_is_an_upstream(scene: Scene) -> None:
     (dial,) = scene.gateway.dialer.dials
     dial.switches()
     assert client.transport.reading
+    scene.gateway.ends(client)
+
+
+@pytest.mark.parametrize("path", ["/chat", "/passing"])
+def test_client_is_not_read_while_the_upstream_takes_nothing(scene: Scene, path: str) -> None:
+    client = scene.opens(path)
+    client.sends(HELLO + frames.masked(frames.BINARY, b"x" * (MAX_EARLY + 1)))
+    (dial,) = scene.gateway.dialer.dials
+    dial.transport = Slow()
+    dial.switches()
+    assert not client.transport.reading
     scene.gateway.ends(client)
 
 
