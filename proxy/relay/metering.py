@@ -48,6 +48,7 @@ class Metering:
         "_passed_messages",
         "_room",
         "_scanner",
+        "measured_at",
     )
 
     def __init__(
@@ -66,8 +67,9 @@ class Metering:
         # Of what has passed, the part that was taken out of the buckets.
         self._passed_messages = scanner.messages
         self._passed_bytes = scanner.bytes
-        # Bytes that may pass before the buckets are asked again.
+        # Bytes that may pass before the buckets are asked again, and when they last were.
         self._room = 0
+        self.measured_at = 0.0
 
     def feed_by(self, feed: Feed) -> None:
         """Shows what passes to `feed`, which has the scanner's answer."""
@@ -86,7 +88,7 @@ class Metering:
         return self._feed_measured(data)
 
     def _feed_measured(self, data: bytes) -> Cut | None:
-        now = self._clock()
+        now = self.measured_at = self._clock()
         self._settle(now)
         messages = min((bucket.whole(now) for bucket in self._messages), default=MAX_FRAMES)
         size = min((bucket.whole(now) for bucket in self._bytes), default=len(data))
@@ -130,6 +132,8 @@ class Metering:
         While it is not 0, `later` is what exceeds the limit.
 
         Args:
+            now: seconds on the clock; `measured_at` asks whether a bucket was why something was
+                left. A little later it has dripped again, and would let in one frame at a time.
             later: what `feed` left, at least one byte.
         """
         messages = self._messages if self._is_data(later) else ()

@@ -54,8 +54,7 @@ class MeteredLeg(Leg):
         self._metering.settle()  # The key's next session begins with what this one left.
 
     def _rest(self, later: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._metering.measured_at
         wait = min(self._metering.wait(now, later), _LONGEST_WAIT)
         if not wait or self.diverted:
             super()._rest(later)
@@ -66,7 +65,8 @@ class MeteredLeg(Leg):
             super()._rest(later)  # The rest of a frame under way still travels.
             return
         self._put_by(later)
-        self._waits_since = now
+        loop = asyncio.get_running_loop()
+        self._waits_since = loop.time()
         loop.call_later(wait, self._go_on)
 
     def _go_on(self) -> None:

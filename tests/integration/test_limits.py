@@ -12,11 +12,12 @@ from tests.harness.client import Client, Door
 from tests.harness.gateway import Gateway
 from tests.harness.heads import upgrade
 from tests.harness.process import BUSY, wait_until
-from tests.harness.upstream import Upstream, UpstreamConnection
+from tests.harness.upstream import Upstream, UpstreamConnection, silent
 from tests.integration.ways_scene import JWT, ask, jwt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.harness.heads import Response
 
@@ -326,6 +327,26 @@ def test_client_that_sends_too_fast_is_closed_where_that_is_asked_for(house: Hou
     service.expect_close(1001, "peer_error")
     client.expect_close(1008, "message_rate")
     house.told("strict", "messages_per_second")
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_client_that_pours_is_closed_at_once_on_every_event_loop(tmp_path: Path, loop: str) -> None:
+    # One loop's clock stands still within a turn, the other's goes on.
+    limits = {"bytes_per_second": 300_000, "on_exceed": "close"}
+    with Upstream(silent) as upstream:
+        config = {
+            "store": "memory:",
+            "keys": [{"name": "good", "secret": KEY}],
+            "routes": [{"name": "a", "path": "/a", "upstream": upstream.url, "limits": limits}],
+        }
+        with (
+            Gateway(tmp_path, config, environment={"WSKEEPER_EVENT_LOOP": loop}) as gateway,
+            Door(gateway.public) as door,
+        ):
+            client = door.open(upgrade("/a", key=KEY))
+            client.send_some(frames.masked(frames.BINARY, bytes(1000)) * 3000, patience=0.3)
+            client.expect_close(1008, "message_rate")
+            assert gateway.wait_for_event("limited", limit="bytes_per_second")
 
 
 def test_flood_of_what_is_no_message_passes_when_the_rate_is_used_up(house: House) -> None:

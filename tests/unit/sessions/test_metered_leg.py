@@ -70,6 +70,25 @@ def test_excess_waits_and_the_socket_is_not_read_meanwhile(
     assert line["set_in"] == "limits.messages_per_second"
 
 
+@pytest.mark.parametrize("closes", [True, False])
+def test_clock_that_goes_on_within_a_turn_lets_nobody_drip_through(
+    monkeypatch: pytest.MonkeyPatch, *, closes: bool
+) -> None:
+    scene = make(monkeypatch, limits=limits(MESSAGES._replace(value=1000), closes=closes))
+
+    def time() -> float:  # As asyncio's own loop tells it, on a slow machine.
+        scene.loop.now += 0.002
+        return scene.loop.now
+
+    monkeypatch.setattr(scene.loop, "time", time)
+    scene.receives(CLIENT, text() * 3000)
+    for _ in range(10):
+        scene.loop.turn()
+    assert scene.registry.limited == {("chat", "messages_per_second"): 1}
+    assert (scene.session.state.reason == "message_rate") is closes
+    assert closes or not scene.client.reading
+
+
 def test_other_direction_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make(monkeypatch, limits=limits(MESSAGES))
     reply = frames.frame(frames.TEXT, b"reply")
