@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from proxy.sessions.leg import WRITE_HIGH, WRITE_LOW
+
 if TYPE_CHECKING:
     from proxy.deadlines import DeadlineQueue
     from proxy.gateway.house import House
@@ -31,6 +33,8 @@ class KeptAlive(asyncio.Protocol):
     def begin(self, early: bytes) -> None:
         """Takes the connection over; `early` is what of the next request has come."""
         self._transport.set_protocol(self)
+        # Of the answer nothing may have been pending; a session may follow.
+        self._transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
         self._house.lingering.add(self._transport)
         self._idle.add(self)
         self._transport.resume_reading()

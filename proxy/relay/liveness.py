@@ -186,24 +186,24 @@ class IdleClock:
         now: seconds on the loop's clock.
     """
 
-    __slots__ = ("_bytes", "_due", "_messages", "_seconds")
+    __slots__ = ("_due", "_messages", "_passed", "_seconds")
 
     def __init__(self, seconds: float, now: float) -> None:
         self._seconds = seconds
         self._due = now + seconds
         self._messages = 0
-        # Of both directions; kept up to date only while a message is under way.
-        self._bytes = 0
+        # Of messages either way; kept up to date only while one is under way.
+        self._passed = 0
 
     def look(self, now: float, scanners: tuple[Scanner, Scanner]) -> bool:
         """Whether the session has been idle for too long."""
         one, other = scanners
         messages = one.messages + other.messages
         # A message that takes long to pass is no idleness, as long as it goes on.
-        passed = one.bytes + other.bytes if one.in_message or other.in_message else self._bytes
-        if messages != self._messages or passed != self._bytes:
+        passed = one.passed + other.passed if one.in_message or other.in_message else self._passed
+        if messages != self._messages or passed != self._passed:
             self._messages = messages
-            self._bytes = passed
+            self._passed = passed
             self._due = now + self._seconds
             return False
         return now >= self._due

@@ -166,6 +166,11 @@ class Scanner:
         return self._in_message or self.left > 0
 
     @property
+    def passed(self) -> int:
+        """Changes as the message under way goes on; control frames between its own do not count."""
+        return self._message_size - self.left
+
+    @property
     def truncated(self) -> bool:
         """Whether what arrived so far ends inside a frame."""
         return self.left > 0 or bool(self._held)

@@ -6,6 +6,7 @@ from typing import Any
 
 from proxy.gateway.front import FrontDoor
 from proxy.gateway.kept import KEEP_ALIVE, KeptAlive
+from proxy.sessions.leg import WRITE_HIGH, WRITE_LOW
 from tests.unit.gateway.scene import Gateway
 from tests.unit.loop import FakeTransport
 
@@ -52,6 +53,13 @@ async def test_request_that_has_come_already_is_not_waited_for() -> None:
     scene.kept.begin(NEXT)
     assert scene.transport.reading
     assert b"no_route" in scene.transport.written
+
+
+def test_session_that_follows_has_the_usual_limits() -> None:
+    scene = Scene()
+    scene.transport.set_write_buffer_limits(1, 0)  # As behind an answer.
+    scene.kept.begin(b"")
+    assert scene.transport.limits == (WRITE_HIGH, WRITE_LOW)
 
 
 def test_idle_connection_is_closed_after_a_while() -> None:

@@ -585,6 +585,15 @@ def test_fragments_are_no_idleness_either() -> None:
     assert session.is_idle(250)
 
 
+def test_pings_inside_a_message_do_not_count() -> None:
+    session = Idling()
+    session.sent.feed(frame(frames.TEXT, b"a", fin=False, masked=True))
+    for at in range(1, 61):
+        session.sent.feed(frame(frames.PING, b"ping", masked=True))
+        assert not session.is_idle(at)
+    assert session.is_idle(61)
+
+
 @pytest.mark.parametrize(
     ("chance", "seconds"), [(0.0, 90), (0.25, 95), (0.5, 100), (0.999999, 110)]
 )
