@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 from typing import Final, Protocol
@@ -14,9 +15,16 @@ _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
 _LONGEST: Final = 2**31 - 1
 
 
+# What a connection says of itself that is over, and of one whose other end has sent all it will:
+# Linux alone tells that.
+_OVER: Final = select.POLLERR | select.POLLHUP
+_SENT_ALL: Final = getattr(select, "POLLRDHUP", 0)
+
+
 class Socket(Protocol):
     """A socket, or what an event loop shows in its place."""
 
+    def fileno(self) -> int: ...
     def setsockopt(self, level: int, option: int, value: int) -> None: ...
 
 
@@ -35,6 +43,18 @@ def give_up_after(sock: Socket, seconds: float | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, patience)
     except OSError:
         return  # A Unix socket has no such option; one that is gone its transport will report.
+
+
+def is_over(sock: Socket, *, or_half: bool) -> bool:
+    """Whether the other end has gone, which event loops tell by reading alone.
+
+    Args:
+        or_half: whether it is enough that it will send nothing more.
+    """
+    poll = select.poll()
+    poll.register(sock.fileno(), _SENT_ALL)
+    told = sum(events for _, events in poll.poll(0))
+    return bool(told & (_OVER | _SENT_ALL if or_half else _OVER))
 
 
 def words_of(failure: OSError) -> str:

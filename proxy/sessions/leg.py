@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.relay.commands import OTHER
 from proxy.relay.scanner import Cut
+from proxy.sockets import is_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,6 +209,18 @@ class Leg(asyncio.Protocol):
             peer.paused_at = None
             if not (peer.gone or peer.later):
                 peer.transport.resume_reading()
+
+    def notice_end(self) -> None:
+        """Reads on where the peer is gone though it is not read: else nobody would hear of it.
+
+        Behind a reset nothing comes, and what waits is dropped. What waits for its turn alone need
+        not wait for it behind the end of the stream; a slow reader is still to be waited for.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or self.transport.is_closing():
+            return
+        if is_over(sock, or_half=self.paused_at is None):
+            self.transport.resume_reading()
 
 
 def _nowhere(data: bytes) -> None:

@@ -110,6 +110,8 @@ class Sweeper:
         for leg, scanner in zip(session.legs, state.scanners, strict=False):  # None once it ended.
             if leg.gone:
                 continue
+            if leg.later or leg.paused_at is not None:
+                leg.notice_end()
             pending = leg.transport.get_write_buffer_size()
             if not pending:
                 leg.accepted = -1

@@ -16,7 +16,7 @@ from tests.harness.upstream import Upstream, UpstreamConnection, silent
 from tests.integration.ways_scene import JWT, ask, jwt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.harness.heads import Response
@@ -43,6 +43,10 @@ ROUTES: dict[str, dict[str, Any]] = {
         }
     },
     "slow": {"limits": {"messages_per_second": 20}},
+    "single": {
+        "limits": {"messages_per_second": 2, "connections": 1},
+        "timeouts": {"write": "5s"},  # Its sessions are looked at every second.
+    },
     "strict": {"limits": {"messages_per_second": 2, "on_exceed": "close"}},
     "thin": {"limits": {"bytes_per_second": "100KiB"}},
     "bulky": {"limits": {"bytes_per_second": "1KiB", "on_exceed": "close"}},
@@ -317,6 +321,25 @@ def test_throttled_client_gets_everything_through_in_order(house: House) -> None
         assert client.read_frame().payload == b"%d" % number
     assert time.monotonic() - began >= (60 - 40) / 20 * 0.9, "40 at once, then 20 a second"
     house.told("slow", "messages_per_second")
+
+
+@pytest.mark.parametrize("leave", [Client.reset, Client.close])
+def test_throttled_client_that_is_gone_holds_no_place(
+    house: House, leave: Callable[[Client], None]
+) -> None:
+    client, service = house.both_ends("single")
+    client.send(text() * 200)  # For a hundred seconds, if somebody waited.
+    for _ in range(4):
+        assert service.read_frame().payload == b"hello"
+    house.refused("single", "gateway_connections")
+    leave(client)
+    heard = service.read_to_end(5)
+    if leave is Client.reset:  # Until that was noticed, two a second came through.
+        assert len(heard) < 20 * len(text())
+    else:
+        assert len(heard) == 196 * len(text())
+    service.close()
+    assert wait_until(lambda: house.ask("single").status == 101, 2)
 
 
 def test_client_that_sends_too_fast_is_closed_where_that_is_asked_for(house: House) -> None:

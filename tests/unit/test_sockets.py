@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import socket
+import struct
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy import sockets
-from proxy.sockets import give_up_after
+from proxy.sockets import give_up_after, is_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 needs_option = pytest.mark.skipif(USER_TIMEOUT is None, reason="Linux alone has TCP_USER_TIMEOUT")
@@ -18,6 +24,9 @@ class Recording:
 
     def __init__(self) -> None:
         self.options: list[tuple[int, ...]] = []
+
+    def fileno(self) -> int:
+        return -1
 
     def setsockopt(self, *option: int) -> None:
         self.options.append(option)
@@ -87,3 +96,40 @@ def test_system_without_the_option_is_not_asked(monkeypatch: pytest.MonkeyPatch)
     sock = Recording()
     give_up_after(sock, 40)
     assert sock.options == []
+
+
+# Whether the other end is there ---------------------------------------------------------------
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection, of which nothing is read."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near, (far, _) = socket.create_connection(listener.getsockname()), listener.accept()
+    with near, far:
+        far.sendall(b"something that waits")
+        yield near, far
+
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+def told(sock: socket.socket) -> tuple[bool, bool]:
+    """Whether it is over, and whether it is or half of it."""
+    return is_over(sock, or_half=False), is_over(sock, or_half=True)
+
+
+def test_connection_that_lasts_is_not_over(ends: Ends) -> None:
+    assert told(ends[0]) == (False, False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells of a stream's end")
+def test_stream_that_ended_is_over_by_half(ends: Ends) -> None:
+    ends[1].shutdown(socket.SHUT_WR)
+    assert told(ends[0]) == (False, True)
+
+
+def test_reset_is_the_end(ends: Ends) -> None:
+    ends[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    ends[1].close()
+    assert told(ends[0]) == (True, True)

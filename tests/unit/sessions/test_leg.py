@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.relay.scanner import MAX_FRAMES
+from proxy.sessions import leg
 from proxy.sessions.leg import MAX_WAITING
 from tests.harness import frames
 from tests.unit.sessions.scene import (
@@ -55,6 +58,56 @@ def test_peer_that_is_gone_is_not_read_again(scene: Scene) -> None:
     scene.lost(UPSTREAM)
     scene.client.protocol.resume_writing()
     assert not scene.upstream.reading
+
+
+# A peer that is gone while it is not read ----------------------------------------------------
+
+
+class Told(NamedTuple):
+    """What the kernel says of a socket, told by the tests."""
+
+    reset: bool
+    finished: bool
+
+    def __call__(self, _sock: Any, *, or_half: bool) -> bool:
+        return self.reset or (self.finished and or_half)
+
+
+def kernel_tells(told: Told, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leg, "is_over", told)
+    monkeypatch.setattr(scene.client, "get_extra_info", lambda _: object())
+
+
+LIVES, FINISHED, RESET = Told(False, False), Told(False, True), Told(True, True)
+
+
+@pytest.mark.parametrize(("told", "reads"), [(LIVES, False), (FINISHED, False), (RESET, True)])
+def test_peer_of_a_slow_reader_is_read_again_when_it_is_reset(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, told: Told, *, reads: bool
+) -> None:
+    kernel_tells(told, scene, monkeypatch)
+    scene.upstream.protocol.pause_writing()
+    scene.session.legs[CLIENT].notice_end()
+    assert scene.client.reading is reads
+
+
+@pytest.mark.parametrize(("told", "reads"), [(LIVES, False), (FINISHED, True), (RESET, True)])
+def test_peer_whose_bytes_wait_is_read_again_when_it_has_gone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, told: Told, *, reads: bool
+) -> None:
+    kernel_tells(told, scene, monkeypatch)
+    scene.receives(CLIENT, frames.masked(frames.TEXT, b"") * (MAX_FRAMES + 1))
+    assert not scene.client.reading
+    scene.session.legs[CLIENT].notice_end()
+    assert scene.client.reading is reads
+
+
+def test_socket_that_closes_is_not_asked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel_tells(RESET, scene, monkeypatch)
+    scene.upstream.protocol.pause_writing()
+    scene.client.closed = True
+    scene.session.legs[CLIENT].notice_end()
+    assert not scene.client.reading
 
 
 # Fairness ------------------------------------------------------------------------------------
