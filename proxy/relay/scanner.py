@@ -136,7 +136,7 @@ class Scanner:
     ) -> None:
         # Payload bytes of the current frame that have not arrived yet; 0 at a frame boundary.
         self.left = 0
-        # Totals of this session: messages, and bytes that arrived, answers to our pings left out.
+        # Totals of this session: messages, and bytes that may travel or are held until they may.
         self.messages = 0
         self.bytes = 0
         # Frames that are looked at in one go. Behind fewer than `MAX_FRAMES` the turn ends before
@@ -243,6 +243,14 @@ class Scanner:
         self.left = position - size
         return Cut(data) if held or self.close is not None else None
 
+    def drop(self, data: bytes) -> Cut | None:
+        """As `feed`, of bytes that do not travel: they are understood, and not counted."""
+        traffic, messages, passed = self._traffic, self.messages, self.bytes - len(self._held)
+        self._traffic = Traffic()
+        cut = self.feed(data)
+        self._traffic, self.messages, self.bytes = traffic, messages, passed + len(self._held)
+        return cut
+
     def _turn_is_over(self, frames: int, first: int) -> bool:
         """Whether the frame that begins with `first` is left to another turn, behind so many."""
         if frames >= MAX_FRAMES:
@@ -262,6 +270,7 @@ class Scanner:
 
     def _refuse(self, data: bytes, position: int, rule: str) -> Cut:
         self.left = 0
+        self.bytes -= len(data) - position
         return Cut(data[:position], rule)
 
     def _refuse_size(self, data: bytes, position: int, header: int, length: int) -> Cut:
@@ -270,6 +279,7 @@ class Scanner:
         self._in_message = not data[position] & FIN
         self._max_message = None
         cut = self._put_off(data, position + header)
+        self.bytes -= header
         cut.forward = data[:position]
         cut.violation = rule
         cut.too_big = length

@@ -236,6 +236,7 @@ class Session:
         pending = self._pending_close
         if pending is not None and OTHER[side] in pending:
             commands.append(Send(OTHER[side], data[:rest]))
+            scanner.bytes += len(data[:rest])
             if len(data) >= rest:
                 commands += self._send_close(OTHER[side], pending.pop(OTHER[side]))
         answered = scanner.close is not None and self._told & _BIT[side]
@@ -266,7 +267,7 @@ class Session:
             self._skip -= dropped
             data = data[dropped:]
         while data and not self._broken & _BIT[side]:
-            cut = self.scanners[side].feed(data)
+            cut = self.scanners[side].drop(data)
             if cut is None:
                 return
             if cut.violation is not None:

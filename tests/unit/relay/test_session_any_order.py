@@ -111,6 +111,12 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.rig.diverted or all(p.lost or p.aborted for p in self.rig.peers)
 
     @invariant()
+    def what_travelled_is_counted_and_nothing_else(self) -> None:
+        for side, scanner in zip(Side, self.rig.session.scanners, strict=True):
+            passed = scanner.bytes - len(scanner.held)
+            assert passed == len(self.rig.peers[side.other].relayed)
+
+    @invariant()
     def end_is_the_end(self) -> None:
         both_lost = all(peer.lost for peer in self.rig.peers)
         assert (self.rig.session.phase is Phase.ENDED) is both_lost
