@@ -29,7 +29,7 @@ def check(path: Path | None, *, as_json: bool) -> None:
     """Validate the configuration.
 
     Prints every fault and warning with file, line, path and mend, and without faults one line for
-    each route. Nothing is contacted.
+    each route. Nothing is contacted; plugins are imported, as `wskeeper serve` does.
     """
     config, found = _examine(path)
     if as_json:

@@ -47,7 +47,7 @@ wskeeper demo: three services without authentication, behind a gateway that asks
   echo    ws://{public}/echo        sends back what you send
   chat    ws://{public}/chat/room1  what one says, all in the room hear
   clock   ws://{public}/clock       tells the time every second
-  console http://{admin}/             every session, key and route, live
+  console http://{admin}/          every session, key and route, live
   metrics http://{admin}/metrics
 
 This run's key (gone when it stops):

@@ -9,8 +9,11 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import click
+
 from proxy import logs
 from proxy.app import Gateway
+from proxy.config.faults import Fault
 from proxy.events import EventRing
 from proxy.notify import notify
 from proxy.tracing.switch import tracing_of
@@ -25,12 +28,27 @@ if TYPE_CHECKING:
 # Containers made between two rounds of the youngest generation.
 _GC_THRESHOLD: Final = 10_000
 
+_NO_LOOP: Final = Fault(
+    "environment",
+    None,
+    "WSKEEPER_EVENT_LOOP",
+    "names no event loop",
+    "write `uvloop` or `asyncio`, or leave it out",
+)
+
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Prefers uvloop; WSKEEPER_EVENT_LOOP=asyncio asks for the standard library's loop."""
-    if os.environ.get("WSKEEPER_EVENT_LOOP") != "asyncio":
+    """Prefers uvloop; WSKEEPER_EVENT_LOOP=asyncio asks for the standard library's loop.
+
+    Raises:
+        ClickException: the variable names another loop.
+    """
+    asked = os.environ.get("WSKEEPER_EVENT_LOOP", "")
+    if asked not in {"", "asyncio", "uvloop"}:
+        raise click.ClickException(str(_NO_LOOP))
+    if asked != "asyncio":
         try:
             import uvloop  # noqa: PLC0415 - absent on some platforms
         except ImportError:

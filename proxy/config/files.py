@@ -1,4 +1,4 @@
-"""Looks at the files that a configuration names, before anything depends on them."""
+"""Looks at the files and plugins that a configuration names, before anything needs them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.config.faults import Fault, Finding
+from proxy.config.faults import Fault, Finding, Wrong
 from proxy.config.places import Places
+from proxy.config.plugins import load_named
 from proxy.config.stores import SQLITE
 from proxy.config.values import UnixAddress
 
@@ -28,6 +29,8 @@ _ENCRYPTED = b"ENCRYPTED"
 def check_files(config: Config, places: Places | None = None) -> list[Fault]:
     """Every fault in the files that are named, and in the folders of Unix sockets and the store.
 
+    Plugins are imported: only that tells whether they can be.
+
     Args:
         config: what was loaded.
         places: where its values stand (`Loaded.places`); without it faults name no line.
@@ -46,6 +49,8 @@ def _findings(config: Config) -> Iterator[Finding]:
         yield from _authorities(config.tls.client_ca, ("tls", "client_ca"))
     if config.jwt is not None and config.jwt.jwks_file is not None:
         yield from _jwks(config.jwt.jwks_file)
+    for index, name in enumerate(config.plugins):
+        yield from _plugin(name, ("plugins", index))
     for index, route in enumerate(config.routes):
         yield from _upstream(route.upstream.tls, ("routes", index, "upstream", "tls"))
 
@@ -62,6 +67,13 @@ def _store_folder(store: str) -> Iterator[Finding]:
         folder = Path(store.removeprefix(SQLITE)).parent
         if not folder.is_dir():
             yield Finding(("store",), f"lies in {folder}, which is no folder", "make the folder")
+
+
+def _plugin(name: str, where: Where) -> Iterator[Finding]:
+    try:
+        load_named(name)
+    except Wrong as wrong:
+        yield Finding(where, wrong.problem, wrong.mend)
 
 
 def _jwks(file: Path) -> Iterator[Finding]:

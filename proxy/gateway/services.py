@@ -117,6 +117,7 @@ class ClientServices:
             b", ".join(origins).lower() if origins else None,
             client.address,
             self.wall(),
+            ordinary=True,
         )
         limiter, now = self._limiter, self._clock()
         try:

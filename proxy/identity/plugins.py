@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import re
 import traceback
 from collections.abc import Mapping
-from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from proxy.config.faults import Wrong
+from proxy.config.plugins import load_named
 from proxy.errors import Refused
 from proxy.keys.principal import bearer_of
 from proxy.plugin import HandshakeRequest, Plugin, Principal, Refusal
@@ -36,7 +36,7 @@ _REFUSED: Final = "The caller could not be identified."
 
 
 class CannotLoad(Exception):
-    """A plugin cannot be used; the message names it and the cause."""
+    """A plugin cannot be used; the message names it, the cause and the mend."""
 
 
 def load_plugin(name: str) -> Plugin:
@@ -48,15 +48,10 @@ def load_plugin(name: str) -> Plugin:
     Raises:
         CannotLoad: there is none of that name, or it is no async callable.
     """
-    module_name, _, attribute = name.partition(":")
     try:
-        found = getattr(import_module(module_name), attribute)
-    except (Exception, SystemExit) as failure:  # A gateway that serves outlives `sys.exit` in one.
-        raise CannotLoad(f"plugin {name}: {type(failure).__name__}: {failure}") from failure
-    if not any(map(inspect.iscoroutinefunction, (found, type(found).__call__))):
-        raise CannotLoad(f"plugin {name}: is not `async def`")
-    plugin: Plugin = found
-    return plugin
+        return load_named(name)
+    except Wrong as wrong:
+        raise CannotLoad(f"`plugins` {wrong}") from wrong
 
 
 class PluginDesk:

@@ -29,6 +29,13 @@ SILENT_FOR: Final = 2.0
 # Seconds for which somebody waits for a store's answer; longer than a lock on it is waited for.
 ANSWER_WITHIN: Final = 5.0
 
+# A store that waits for a lock is as silent as one whose disk hangs.
+_SILENT: Final = "does not answer: it is locked by another process, or its disk hangs"
+_SILENT_MEND: Final = (
+    "end what keeps it locked, such as an open transaction of an SQLite shell, or look after its"
+    " disk"
+)
+
 
 class StoreKeeper:
     """Keeps the ring as the store has it, and changes the store for the gateway.
@@ -106,7 +113,7 @@ class StoreKeeper:
         self._timer = self._loop.call_later(POLL_EVERY, self._look)
         silent = self._loop.time() - self._answered_at
         if self.up and silent >= SILENT_FOR:
-            self._away("it does not answer")
+            self._away(f"{_SILENT}; {_SILENT_MEND}")
         self.fresh = self.up or silent < self.grace
         ended = self.ring.due(self._wall())
         if ended:
@@ -170,8 +177,7 @@ class StoreKeeper:
         try:
             return await asyncio.wait_for(self._call(question), ANSWER_WITHIN)
         except TimeoutError:
-            mend = "see whether its file system, or who holds a lock on it, hangs"
-            raise StoreUnavailable(self.place, "does not answer", mend) from None
+            raise StoreUnavailable(self.place, _SILENT, _SILENT_MEND) from None
 
     async def _call(self, question: Callable[[KeyStore], _T]) -> _T:
         store = self._store

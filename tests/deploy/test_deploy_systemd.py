@@ -11,6 +11,7 @@ import pytest
 
 from proxy.config.load import load
 from proxy.listeners import _FILES_PER_SESSION, _OTHER_FILES
+from tests.docs.markdown import page
 
 PROJECT = Path(__file__).parents[2]
 UNIT = PROJECT / "deploy/systemd/wskeeper.service"
@@ -46,6 +47,13 @@ def test_the_store_lies_where_it_may_write() -> None:
     unit = settings()
     assert config().store.startswith(f"sqlite:/var/lib/{unit['StateDirectory']}/")
     assert (unit["StateDirectoryMode"], unit["ProtectSystem"]) == ("0700", "strict")
+
+
+def test_the_page_checks_when_the_folder_of_the_store_is_there() -> None:
+    blocks = page("docs/deployment.md").blocks_in("sh")
+    [recipe] = [block for block in blocks if "wskeeper check" in block.text]
+    # The unit's first start makes it.
+    assert recipe.text.index("enable --now") < recipe.text.index("wskeeper check")
 
 
 def test_stopping_leaves_time_to_drain() -> None:

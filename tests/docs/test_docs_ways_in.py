@@ -96,7 +96,10 @@ class TestPython:
     @staticmethod
     def speak(way: str, public: str, key: str = KEY) -> str:
         [block] = PAGE.blocks_in("python")
-        ran = run([sys.executable, "-c", block.text.replace(PRINTED_ADDRESS, public), way], key=key)
+        ran = run(
+            [sys.executable, "-W", "error", "-c", block.text.replace(PRINTED_ADDRESS, public), way],
+            key=key,
+        )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout.splitlines()[-1]
 

@@ -135,7 +135,10 @@ def test_plugin_that_cannot_be_loaded_stops_the_start(tmp_path):
     )
     result = run("serve", folder=tmp_path)
     assert result.returncode == 1
-    assert "plugin no_such_package.ours:ask: ModuleNotFoundError" in result.stderr
+    assert (
+        "wskeeper.yaml:3: plugins[0]: names no_such_package.ours:ask, which cannot be loaded:"
+        " ModuleNotFoundError: No module named 'no_such_package'; put its folder into PYTHONPATH"
+    ) in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -432,6 +432,7 @@ def test_plugin_that_cannot_be_loaded_changes_nothing(scene: Scene) -> None:
     status, problem = scene.api.ask("POST", "/reload")
     assert (status, problem["code"]) == (422, "config_rejected")
     assert "no_such_module" in problem["errors"][0]["problem"]
+    assert problem["errors"][0]["field"] == "plugins[0]"
     assert echoes(scene.open())
 
 

@@ -80,6 +80,17 @@ def test_the_files_for_tls_are_looked_at(wskeeper: Callable[..., Result]) -> Non
     assert "echo" not in result.stdout
 
 
+def test_plugins_are_imported(wskeeper: Callable[..., Result]) -> None:
+    write(GOOD + "plugins:\n  - no_such_module_of_anybody:x\n")
+    result = wskeeper("check")
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "error: wskeeper.yaml:7: plugins[0]: names no_such_module_of_anybody:x, which cannot be"
+        " loaded: ModuleNotFoundError: No module named 'no_such_module_of_anybody'; put its folder"
+        " into PYTHONPATH\n"
+    )
+
+
 def test_without_a_file_both_ways_are_told(wskeeper: Callable[..., Result]) -> None:
     result = wskeeper("check")
     assert result.exit_code == 1

@@ -80,6 +80,17 @@ def test_what_the_demo_says_is_so(run: Run, wskeeper: Callable[..., Result]) -> 
     assert not folder.exists()
 
 
+def test_explanations_of_the_demo_stand_below_each_other(
+    run: Run, wskeeper: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_module, "_free", lambda wanted: wanted)
+    lines = wskeeper("demo").stdout.splitlines()
+    explained = [re.match(r"  \w+ +\w+://\S+ +(?=\w)", line) for line in lines]
+    ends = {found.end() for found in explained if found}
+    assert sum(map(bool, explained)) == 4
+    assert len(ends) == 1
+
+
 def test_chat_of_the_demo_serves_its_page_alone(run: Run, wskeeper: Callable[..., Result]) -> None:
     wskeeper("demo")
     routes = {f"/{route.name}": route for route in run.config.routes}

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click import ClickException
 
 from proxy.cli import running
 from proxy.cli.running import loop_factory, run
@@ -184,6 +185,19 @@ def test_hang_up_during_the_start_reloads_behind_it(monkeypatch: pytest.MonkeyPa
 def test_standard_loop_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSKEEPER_EVENT_LOOP", "asyncio")
     assert loop_factory() is asyncio.new_event_loop
+
+
+def test_loop_of_another_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSKEEPER_EVENT_LOOP", "foo")
+    with pytest.raises(ClickException, match=r"WSKEEPER_EVENT_LOOP: .*`uvloop` or `asyncio`"):
+        loop_factory()
+
+
+@pytest.mark.parametrize("asked", ["", "uvloop"])
+def test_faster_loop_may_be_named(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    monkeypatch.setenv("WSKEEPER_EVENT_LOOP", asked)
+    assert loop_factory() is uvloop.new_event_loop
 
 
 def test_faster_loop_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:

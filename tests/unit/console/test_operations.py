@@ -248,7 +248,9 @@ def test_connections_are_told_and_refreshed_alone(scene: ConsoleScene) -> None:
     ],
 )
 def test_empty_table_says_what_to_do(scene: ConsoleScene, target: str, told: str) -> None:
-    assert "Nobody is connected" in text(scene.page("/connections"))
+    empty = text(scene.page("/connections"))
+    assert "Nobody is connected" in empty
+    assert "websocat -H='X-Api-Key: wsk_…'" in empty
     scene.open("a1")
     assert told in text(scene.page(target))
 
@@ -400,6 +402,7 @@ def test_admin_creates_a_key_and_sees_its_secret_once(scene: ConsoleScene) -> No
     answer = scene.post("/keys", **form)
     (secret,) = set(re.findall(r"wsk_\w+", text(answer) + answer.body.decode()))
     assert answer.headers["cache-control"] == "no-store"
+    assert f"websocat -H='X-Api-Key: {secret}'" in text(answer)
     key = scene.ring.find(digest_of(secret.encode()))
     assert key is not None
     assert (key.name, key.routes, key.limits.connections) == ("carol", {"echo"}, 3)

@@ -276,6 +276,7 @@ async def test_refusal_is_told_and_logged_without_what_was_sent(
     answer = await scene.buy({"route": "chat"}, key=key)
     assert code(answer) == (401, name)
     assert "X-Api-Key" in answer.headers["WWW-Authenticate"]
+    assert b"upgrade" not in answer.body  # type: ignore[operator]
     assert answer.headers["X-Request-Id"] == "an-id"
     assert b"CANARY" not in answer.body  # type: ignore[operator]
     assert scene.log.lines == [

@@ -418,7 +418,10 @@ def test_silent_store_is_away_after_a_while_and_back_when_it_answers() -> None:
         await asyncio.sleep(2 * POLL_EVERY)
         assert (rig.keeper.up, rig.keeper.fresh) == (False, True)
         (line,) = rig.log.events("store_down")
-        assert line["cause"] == "it does not answer"
+        assert line["cause"] == (
+            "does not answer: it is locked by another process, or its disk hangs; end what keeps"
+            " it locked, such as an open transaction of an SQLite shell, or look after its disk"
+        )
         await asyncio.sleep(GRACE)
         assert not rig.keeper.fresh
         rig.goes_on()
@@ -440,7 +443,7 @@ def test_nobody_waits_long_for_a_store_that_hangs() -> None:
             rig.keeper.last_used(),
         ):
             began = loop.time()
-            with pytest.raises(StoreUnavailable, match=f"{PLACE} does not answer; see whether"):
+            with pytest.raises(StoreUnavailable, match=f"{PLACE} does not answer: it is locked"):
                 await question
             assert loop.time() - began == pytest.approx(ANSWER_WITHIN)
         # What was asked for happens when the store goes on, and is heard of.
