@@ -181,6 +181,8 @@ def _all_or(option: str, word: str, entries: Sequence[str]) -> list[str] | None:
 def _expiry(text: str, now: float) -> float | None:
     if text == "never":
         return None
+    if text.isascii() and text.isdigit():  # In days, most would mean; for a duration it is seconds.
+        raise click.UsageError(f"--expires {text} has no unit; {_FORMS}")
     try:
         # A minus stands in every moment and in no duration.
         at = moment(text) if "-" in text else now + duration(text)

@@ -85,8 +85,8 @@ def configured(place: Place) -> Configured | None:
     One with faults warns: keys must be within reach also then.
     """
     beside = place.url is None and (
-        "WSKEEPER_CONFIG" in os.environ
-        or "WSKEEPER_CONFIG_FILE" in os.environ
+        os.environ.get("WSKEEPER_CONFIG")
+        or os.environ.get("WSKEEPER_CONFIG_FILE")
         or DEFAULT_FILE.exists()
     )
     if place.path is None and not beside:

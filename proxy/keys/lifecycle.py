@@ -32,8 +32,10 @@ def rotated(key: Key, digest: bytes, now: float, overlap: float) -> Key:
         NotPossible: it is revoked or expired, or rotated too often.
     """
     state = key.state(now)
-    if state in {"revoked", "expired"}:
-        raise NotPossible(f"the key is {state}; create a new one")
+    if state == "revoked":
+        raise NotPossible("the key is revoked; create a new one (deleting this one frees its name)")
+    if state == "expired":
+        raise NotPossible("the key is expired; give it a later end first, or create a new one")
     until = now + overlap
     # Past secrets are kept until the key is gone: whoever still shows one is told what happened.
     before = tuple(
@@ -69,7 +71,10 @@ def resumed(key: Key) -> Key:
         NotPossible: it is revoked.
     """
     if key.revoked_at is not None:
-        raise NotPossible("the key is revoked, and a revoked key stays so; create a new one")
+        raise NotPossible(
+            "the key is revoked, and a revoked key stays so; create a new one (deleting this one"
+            " frees its name)"
+        )
     return key if key.suspended_at is None else replace(key, suspended_at=None)
 
 

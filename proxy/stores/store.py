@@ -43,7 +43,7 @@ class Conflict(ValueError):
     """
 
     def __init__(self, what: str, holder: str) -> None:
-        super().__init__(f"the key `{holder}` has {what} already; take another")
+        super().__init__(f"the key `{holder}` has {what} already; take another, or delete that key")
 
 
 class NoSuchKey(LookupError):

@@ -38,6 +38,12 @@ _BY_CODE: Final = {
 }
 _OTHERWISE: Final = ("cannot be opened", "look after the file and its directory")
 
+# A gateway takes an empty store for what it is.
+_ABSENT_MEND: Final = (
+    "put it back, or name another with -c FILE or --store URL; `wskeeper keys create --init` makes"
+    " one without keys, for which a gateway ends the sessions of all that it knew"
+)
+
 
 def is_locked(failure: Exception) -> bool:
     """Whether another process is in the way, and nothing else is the matter."""
@@ -87,7 +93,7 @@ def objection(path: Path) -> StoreUnavailable | None:
         (
             lambda: not path.exists(),
             "does not exist",
-            "name another with -c FILE or --store URL; `wskeeper keys create --init` makes one",
+            _ABSENT_MEND,
         ),
         (
             lambda: not _may(path, os.R_OK | os.W_OK),

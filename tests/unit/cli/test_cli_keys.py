@@ -126,6 +126,7 @@ def test_an_expiry_may_be_a_moment(wskeeper: Command, text: str, moment: str | N
         (["--expires", "2130-13-01"], ["--expires names a day", "`90d`"]),
         (["--expires", "2020-01-01"], ["--expires lies in the past"]),
         (["--expires", "-5d"], ["--expires"]),
+        (["--expires", "5"], ["--expires 5 has no unit", "`90d`"]),
         (["--expires", "0d"], ["--expires is not longer than nothing"]),
         (["--limit", "connection=5"], ["did you mean `connections`?"]),
         (["--limit", "speed=5"], ["there is `connections`"]),
@@ -366,3 +367,8 @@ def test_a_shell_catches_the_secret(tmp_path: Path) -> None:
     )
     assert SECRET.fullmatch(done.stdout.strip().strip("<>"))
     assert done.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize("name", ["WSKEEPER_CONFIG", "WSKEEPER_CONFIG_FILE"])
+def test_variable_that_is_empty_names_no_configuration(wskeeper: Command, name: str) -> None:
+    assert "warning" not in wskeeper("keys", "create", "--name", "a", "--init", **{name: ""}).stderr

@@ -86,8 +86,9 @@ def test_directory_in_place_of_the_file(path: Path) -> None:
 def test_missing_file(path: Path) -> None:
     words = refused(path, create=False)
     assert words == (
-        "does not exist; name another with -c FILE or --store URL; "
-        "`wskeeper keys create --init` makes one"
+        "does not exist; put it back, or name another with -c FILE or --store URL; "
+        "`wskeeper keys create --init` makes one without keys, "
+        "for which a gateway ends the sessions of all that it knew"
     )
 
 
