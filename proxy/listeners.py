@@ -37,6 +37,13 @@ _OTHER_FILES: Final = 64
 _FILES_PER_SESSION: Final = 2
 
 
+# What stands for the field where there is no file, as with `serve --upstream`.
+_WITHOUT_FILE: Final = {
+    "listen": "--listen or WSKEEPER_LISTEN",
+    "admin.listen": "WSKEEPER_ADMIN_LISTEN",
+}
+
+
 class CannotListen(Exception):
     """An address cannot be listened on; the message says why and what to do."""
 
@@ -128,9 +135,10 @@ def listening_socket(address: Address, *, name: str) -> socket.socket:
     try:
         return _unix_socket(address) if isinstance(address, UnixAddress) else _tcp_socket(address)
     except OSError as failure:
+        instead = f" (or {_WITHOUT_FILE[name]})" if name in _WITHOUT_FILE else ""
         raise CannotListen(
             f"cannot listen on {address} ({failure.strerror or failure}); "
-            f"free the address or change '{name}'"
+            f"free the address or change '{name}'{instead}"
         ) from None
 
 

@@ -129,7 +129,15 @@ def ask_json(
 def _unauthorized(place: AdminPlace) -> str:
     if place.token is None:
         return f"{place} wants a token; set WSKEEPER_ADMIN_TOKEN"
-    return f"{place} does not know the token from {place.token_found}; set WSKEEPER_ADMIN_TOKEN"
+    mend = (
+        "put one of these there"
+        if place.token_found.startswith("WSKEEPER_")
+        else "set WSKEEPER_ADMIN_TOKEN to one of these"
+    )
+    return (
+        f"{place} does not know the token from {place.token_found}: it is none of the gateway's"
+        f" (`admin.token` and `admin.tokens` of its configuration); {mend}"
+    )
 
 
 def _told(problem: Mapping[str, Any], status: int) -> str:

@@ -45,7 +45,7 @@ def find_admin(path: Path | None, url: str | None, ca: Path | None) -> AdminPlac
         place = _in_configuration(_admin_section(path), path)
         return place if ca is None else place._replace(context=trusting(ca), certificate=None)
     listener, secure = _read(url)
-    token, found = _token(), _TOKEN
+    token, found = _token(), _variable()
     if token is None and path is not None:
         token, found = _token_in(_admin_section(path)), str(path)
     context = trusting(ca) if secure else None
@@ -85,7 +85,9 @@ def _in_configuration(section: Admin, path: Path | None) -> AdminPlace:
         listener = TcpAddress(_EVERYWHERE.get(listener.host, listener.host), listener.port)
     name = "the configuration" if path is None else str(path)
     found = f"`admin.listen` of {name}"
-    place = AdminPlace(listener, None, None, found, _token_in(section), name)
+    # A variable outranks the file.
+    token_found = _variable() if _environment_token() else name
+    place = AdminPlace(listener, None, None, found, _token_in(section), token_found)
     if section.tls is None:
         return place
     return place._replace(
@@ -115,16 +117,25 @@ def _first_certificate(file: Path) -> bytes:
 
 
 def _token() -> str | None:
-    """The token in the environment, as itself or in the file that `…_FILE` names."""
-    try:
-        token = Variables(os.environ, lambda name: Path(name).read_text(encoding="utf-8")).get(
-            _TOKEN
-        )
-    except Wrong as wrong:
-        raise click.ClickException(f"the token {wrong}") from None
+    """The token in the environment, in a form that a header can carry."""
+    token = _environment_token()
     if token and (not token.isprintable() or token != token.strip()):
         # http.client would quote it.
         raise click.ClickException(
             f"{_TOKEN} begins or ends with white space, or holds a control character"
         )
-    return token or None
+    return token
+
+
+def _environment_token() -> str | None:
+    """The token in the environment, as itself or in the file that `…_FILE` names."""
+    variables = Variables(os.environ, lambda name: Path(name).read_text(encoding="utf-8"))
+    try:
+        return variables.get(_TOKEN) or None
+    except Wrong as wrong:
+        raise click.ClickException(f"the token {wrong}") from None
+
+
+def _variable() -> str:
+    """The variable that the environment's token is in."""
+    return f"{_TOKEN}_FILE" if os.environ.get(f"{_TOKEN}_FILE") else _TOKEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from proxy.cli import options, tables
-from proxy.cli.admin_client import ask_json
+from proxy.cli.admin_client import NoAnswer, ask, ask_json
 from proxy.cli.admin_place import find_admin
 from proxy.keys.secret import PREFIX
 
@@ -78,6 +79,8 @@ def list_connections(
         click.echo("no live connections", err=True)
     else:
         tables.show(_HEAD, list(map(_row, found)))
+    if not found:
+        _note_unknown(place, key, route)
 
 
 def _all(place: AdminPlace, filters: dict[str, object | None]) -> list[dict[str, Any]]:
@@ -90,6 +93,34 @@ def _all(place: AdminPlace, filters: dict[str, object | None]) -> list[dict[str,
         after = answer.get("next")
         if after is None:
             return found
+
+
+def _note_unknown(place: AdminPlace, key: str | None, route: str | None) -> None:
+    """Says which name matched nothing because nothing is called so, as far as that can be told."""
+    # What was asked for is not repeated: it may be a secret, pasted in the wrong place.
+    if key is not None:
+        told = _told(place, f"/keys/{quote(key, safe='')}")
+        if told.get("code") == "no_such_key":
+            click.echo(
+                "note: no key has the id or name that --key gives; `wskeeper keys list` shows all",
+                err=True,
+            )
+    if route is not None:
+        names = [entry["name"] for entry in _told(place, "/routes").get("routes", ())]
+        if names and route not in names:
+            near = difflib.get_close_matches(route, names, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"there is `{'`, `'.join(names)}`"
+            click.echo(f"note: no route has the name that --route gives; {hint}", err=True)
+
+
+def _told(place: AdminPlace, path: str) -> dict[str, Any]:
+    """What the API answers, a problem included; nothing when it has no answer."""
+    try:
+        data = json.loads(ask(place, "GET", f"/api/v1{path}", timeout=10.0).body)
+    except (NoAnswer, ValueError):
+        # The command itself has been done.
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _row(connection: dict[str, Any]) -> tuple[str, ...]:
@@ -123,7 +154,7 @@ def _short_enough(_: click.Context, parameter: click.Parameter, value: str | Non
 @connections.command(
     epilog="Clients may come back at once: end the key with `wskeeper keys revoke` if they may not."
 )
-@click.argument("connection", metavar="ID", required=False, callback=_no_secret)
+@click.argument("connection", metavar="[ID]", required=False, callback=_no_secret)
 @_key
 @_subject
 @_route
@@ -163,8 +194,10 @@ def close(
     answer = ask_json(
         place, "DELETE", f"/connections{below}", {**filters, "code": code, "reason": reason}
     )
+    closed = answer.get("closed", 0)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:
-        closed = answer.get("closed", 0)
         click.echo(f"closed {closed} connection{'' if closed == 1 else 's'}")
+    if not closed:
+        _note_unknown(place, key, route)

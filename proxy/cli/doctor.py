@@ -61,7 +61,11 @@ _FILE: Final = click.Path(exists=True, dir_okay=False)
 )
 @click.option("--origin", metavar="ORIGIN", help="A page that is to connect: https://app.example.")
 @click.option(
-    "--subprotocol", "subprotocols", metavar="NAME", multiple=True, help="One to offer; often."
+    "--subprotocol",
+    "subprotocols",
+    metavar="NAME",
+    multiple=True,
+    help="One to offer (may be repeated).",
 )
 @click.option(
     "--idle",

@@ -95,7 +95,7 @@ class _AnySignature(KeySet):
     "headers",
     multiple=True,
     metavar="'N: V'",
-    help="A further header line, in place of the upgrade's own of that name; may be given often."
+    help="A further header line, in place of the upgrade's own of that name (may be repeated)."
     " '@FILE' reads lines from a file, '@-' from stdin: what is typed here, other users can see.",
 )
 @click.option(

@@ -47,7 +47,7 @@ def update(
     as_json: bool,
     **options_given: Any,
 ) -> None:
-    """Change fields of a key; live connections that it no longer admits are closed."""
+    """Change fields of a key. Live connections that it no longer admits are closed."""
     place = Place(path, url)
     given = keys_options.Given(**options_given)
     if name is None and not any(given):
@@ -83,7 +83,7 @@ def update(
 def rotate(
     reference: str, overlap: str, path: Path | None, url: str | None, *, as_json: bool
 ) -> None:
-    """Give a key a new secret, printed once; the one before stays valid for a while."""
+    """Give a key a new secret, printed once. The one before stays valid for a while."""
     place = Place(path, url)
     try:
         seconds = duration(overlap, zero=True)
@@ -133,14 +133,14 @@ suspend = _changing(
     "suspend",
     lifecycle.suspended,
     "suspended",
-    "Put a key aside until it is resumed; its live connections are closed.",
+    "Put a key aside until it is resumed. Its live connections are closed.",
 )
 resume = _changing("resume", _resumed, "resumed", "Bring a suspended key back.")
 revoke = _changing(
     "revoke",
     lifecycle.revoked,
     "revoked",
-    "End a key for good; its live connections are closed, and whoever shows it is told.",
+    "End a key for good. Its live connections are closed, and whoever shows it is told.",
 )
 
 
@@ -150,7 +150,7 @@ revoke = _changing(
 @options.store
 @options.as_json
 def delete(reference: str, path: Path | None, url: str | None, *, as_json: bool) -> None:
-    """Forget a key: as revoke, but its name is free again and its usage nameless."""
+    """Forget a key, so that its name is free. As revoke, but its usage has no name any more."""
     place = Place(path, url)
     with opened(place) as store:
         key = find(store, place, reference)

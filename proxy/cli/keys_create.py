@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from proxy.config.key_fields import KeyFields
     from proxy.keys.key import Key
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+# A file's name may stand behind, as `sha256sum` and `openssl dgst -r` print it.
+_SHA256: Final = re.compile(r"([0-9a-f]{64})(?: [ *].+)?")
 # Longer than any header line that the gateway reads by default.
 _LONGEST_SECRET: Final = 1 << 15
 
@@ -74,7 +75,11 @@ def create(
     is_flag=True,
     help="Read the secret from stdin; one newline at its end is cut.",
 )
-@click.option("--sha256", metavar="HEX", help="The SHA-256 of the secret, when it is not at hand.")
+@click.option(
+    "--sha256",
+    metavar="HEX",
+    help="The SHA-256 of the secret, when it is not at hand; as `sha256sum` prints it is fine.",
+)
 @click.option(
     "--allow-weak",
     is_flag=True,
@@ -167,10 +172,11 @@ def _read_secret() -> str:
 
 
 def _read_digest(text: str) -> bytes:
-    digest = text.strip().lower()
-    if not _SHA256.fullmatch(digest):
+    found = _SHA256.fullmatch(text.strip().lower())
+    if found is None:
         # It is not repeated: it may be the secret itself.
         raise click.UsageError("--sha256 is not a SHA-256 digest; write its 64 hexadecimal digits")
-    if bytes.fromhex(digest) in {digest_of(b""), digest_of(b"\n")}:
+    digest = bytes.fromhex(found[1])
+    if digest in {digest_of(b""), digest_of(b"\n")}:
         raise click.UsageError("--sha256 is the digest of nothing; digest the secret itself")
-    return bytes.fromhex(digest)
+    return digest

@@ -59,7 +59,7 @@ _FIELDS: Final = (
         "--routes",
         metavar="A,B",
         multiple=True,
-        help="Routes it opens, by name; `all` opens all, also those to come.",
+        help="Routes it opens, by name (may be repeated); `all` opens all, also those to come.",
     ),
     click.option(
         "--expires",
@@ -72,35 +72,38 @@ _FIELDS: Final = (
         "limits",
         metavar="NAME=VALUE",
         multiple=True,
-        help=f"As in connections=5 or message_size=64KiB; NAME=none takes the limit away. There is"
-        f" {', '.join(KeyLimitFields.model_fields)}.",
+        help=f"As in connections=5 or message_size=64KiB (may be repeated); NAME=none takes the"
+        f" limit away. There is {', '.join(KeyLimitFields.model_fields)}.",
     ),
     click.option(
         "--origin",
         "origins",
         metavar="ORIGIN",
         multiple=True,
-        help="A page that may use it, as in https://app.example.com; `any` for every page.",
+        help="A page that may use it, as in https://app.example.com (may be repeated); `any` for"
+        " every page.",
     ),
     click.option(
         "--address",
         "allow",
         metavar="CIDR",
         multiple=True,
-        help="Clients that may use it, as in 10.0.0.0/8; `any` for every address.",
+        help="Clients that may use it, as in 10.0.0.0/8 (may be repeated); `any` for every"
+        " address.",
     ),
     click.option(
         "--deny-address",
         "deny",
         metavar="CIDR",
         multiple=True,
-        help="Clients that may not; `none` denies nobody.",
+        help="Clients that may not (may be repeated); `none` denies nobody.",
     ),
     click.option(
         "--metadata",
         metavar="K=V",
         multiple=True,
-        help="Sent to the service as X-Wskeeper-Meta-K. `K=` takes it away, `none` takes all.",
+        help="Sent to the service as X-Wskeeper-Meta-K (may be repeated). `K=` takes it away,"
+        " `none` takes all.",
     ),
 )
 

@@ -63,7 +63,7 @@ def _row(key: Key, source: Source, used_at: float | None, at: float) -> tuple[st
 @options.store
 @options.as_json
 def show(reference: str, path: Path | None, url: str | None, *, as_json: bool) -> None:
-    """Show one key: everything but its secret, which nobody has kept."""
+    """Show one key. Everything but its secret, which nobody has kept."""
     place = Place(path, url)
     with opened(place) as store:
         key, is_fixed = find_any(store, place, reference)

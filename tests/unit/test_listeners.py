@@ -111,6 +111,22 @@ async def test_address_in_use_is_told_with_the_field_to_change() -> None:
         assert "admin.listen" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("listen", "change 'listen' (or --listen or WSKEEPER_LISTEN)"),
+        ("admin.listen", "change 'admin.listen' (or WSKEEPER_ADMIN_LISTEN)"),
+        # No variable stands for it.
+        ("metrics.listen", "change 'metrics.listen'"),
+    ],
+)
+async def test_who_has_no_file_is_told_what_to_set_instead(name: str, mend: str) -> None:
+    async with await listen(LOOPBACK, Greeter, name="listen") as first:
+        with pytest.raises(CannotListen) as caught:
+            await listen(bound_to(first), Greeter, name=name)
+    assert str(caught.value).endswith(f"; free the address or {mend}")
+
+
 async def test_host_that_is_not_ours_is_told() -> None:
     with pytest.raises(CannotListen, match=r"192\.0\.2\.1"):
         await listen(TcpAddress("192.0.2.1", 0), Greeter, name="listen")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
+from proxy.cli.admin_client import NoAnswer
 from tests.unit.cli.admin_scene import UnixServer, admin, port
 from tests.unit.cli.keys_scene import failed
 
@@ -144,6 +145,70 @@ def test_one_thing_is_closed_in_one_way(
     assert "wsk_secret" not in result.output
 
 
+# Names that nothing has --------------------------------------------------------------------------
+
+NO_KEY = problem(404, code="no_such_key", title="There is no such key")
+ROUTES = (200, {"routes": [{"name": "chat"}, {"name": "echo"}]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "words"),
+    [
+        (["--key", "a/lcie"], NO_KEY, "no key has the id or name that --key gives"),
+        (["--route", "caht"], ROUTES, "--route gives; did you mean `chat`?"),
+        (["--route", "nope"], ROUTES, "--route gives; there is `chat`, `echo`"),
+        (["--key", "alice"], (200, {"name": "alice"}), None),
+        (["--route", "echo"], ROUTES, None),
+        # Of these nothing can be told.
+        (["--key", "alice"], problem(403, code="role_forbidden"), None),
+        (["--route", "nope"], problem(503), None),
+        (["--key", "alice"], (200, b"hello"), None),
+        (["--route", "nope"], (200, [1]), None),
+    ],
+)
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_name_that_nothing_has_is_noted(
+    wskeeper: Command,
+    arguments: list[str],
+    answer: tuple[int, Any],
+    words: str | None,
+    *,
+    as_json: Any,
+) -> None:
+    for command, empty in (("list", listed()), ("close", (200, {"closed": 0}))):
+        with admin(HERE, empty, answer) as server:
+            result = wskeeper("connections", command, *arguments, *as_json, *at(server))
+        assert result.exit_code == 0
+        assert ("note: " in result.stderr) == (words is not None)
+        assert words is None or words in result.stderr
+        assert arguments[1] not in result.stderr or words is None
+        assert not as_json or json.loads(result.stdout) in ({"connections": []}, {"closed": 0})
+        path = (
+            "/routes" if arguments[0] == "--route" else f"/keys/{arguments[1].replace('/', '%2F')}"
+        )
+        assert server.asked[1].line == f"GET /api/v1{path}"
+
+
+def test_names_are_not_asked_about_when_something_was_found(wskeeper: Command) -> None:
+    with admin(HERE, listed(ONE)) as server:
+        wskeeper("connections", "list", "--key", "alice", *at(server))
+    with admin(HERE, (200, {"closed": 1})) as other:
+        wskeeper("connections", "close", "--key", "alice", *at(other))
+    assert (len(server.asked), len(other.asked)) == (1, 1)
+
+
+def test_a_gateway_that_is_gone_by_then_is_no_error(
+    wskeeper: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise NoAnswer
+
+    monkeypatch.setattr("proxy.cli.connections.ask", gone)
+    with admin(HERE, (200, {"closed": 0})) as server:
+        result = wskeeper("connections", "close", "--key", "alice", *at(server))
+    assert (result.exit_code, result.stdout) == (0, "closed 0 connections\n")
+
+
 # What may go wrong -------------------------------------------------------------------------------
 
 
@@ -169,9 +234,31 @@ def test_a_missing_token_is_asked_for(wskeeper: Command) -> None:
 def test_a_wrong_token_is_named_by_its_place(wskeeper: Command) -> None:
     with admin(HERE, problem(401)) as server:
         result = listing(wskeeper, server, WSKEEPER_ADMIN_TOKEN=TOKEN)
-    failed(result, "does not know the token from WSKEEPER_ADMIN_TOKEN")
+        Path("token").write_text("other")
+        from_file = listing(wskeeper, server, WSKEEPER_ADMIN_TOKEN_FILE="token")
+    failed(
+        result,
+        "does not know the token from WSKEEPER_ADMIN_TOKEN: it is none of the gateway's",
+        "`admin.tokens`",
+        "put one of these there",
+    )
     assert TOKEN not in result.output
     assert server.asked[0].authorization == f"Bearer {TOKEN}"
+    failed(from_file, "the token from WSKEEPER_ADMIN_TOKEN_FILE: it is none")
+
+
+def test_a_wrong_token_of_the_variable_is_not_laid_to_the_configuration(wskeeper: Command) -> None:
+    with admin(HERE, problem(401)) as server:
+        section = f"listen: '127.0.0.1:{port(server)}', token: of-the-file"
+        Path("wskeeper.yaml").write_text(f"admin: {{{section}}}\n")
+        line = ("connections", "list")
+        failed(
+            wskeeper(*line, WSKEEPER_ADMIN_TOKEN=TOKEN), "the token from WSKEEPER_ADMIN_TOKEN: it"
+        )
+        written = wskeeper(*line, "-c", "wskeeper.yaml", WSKEEPER_ADMIN_TOKEN="")
+    failed(written, "the token from wskeeper.yaml: it", "set WSKEEPER_ADMIN_TOKEN to one of these")
+    shown = [asked.authorization for asked in server.asked]
+    assert shown == [f"Bearer {TOKEN}", "Bearer of-the-file"]
 
 
 def test_nobody_there_is_told_with_where_it_was_asked(wskeeper: Command) -> None:

@@ -124,6 +124,15 @@ def test_a_digest_stands_for_a_secret_that_is_not_at_hand(wskeeper: Command) -> 
     failed(wskeeper("keys", "import", "--name", "b", "--sha256", digest), "`old`", "the secret")
 
 
+@pytest.mark.parametrize("tail", [" *stdin", "  -", "  a file.txt", " *stdin\n"])
+def test_a_digest_may_have_the_file_behind_it(wskeeper: Command, tail: str) -> None:
+    created(wskeeper, name="first")
+    digest = hashlib.sha256(LONG).hexdigest()
+    result = wskeeper("keys", "import", "--name", "old", "--sha256", digest + tail)
+    assert result.exit_code == 0, result.stderr
+    assert old().secrets == (Secret(digest_of(LONG)),)
+
+
 def test_only_the_flag_tells_that_a_digest_is_weak(wskeeper: Command) -> None:
     created(wskeeper, name="first")
     digest = hashlib.sha256(b"hunter2").hexdigest()
@@ -138,6 +147,10 @@ def test_only_the_flag_tells_that_a_digest_is_weak(wskeeper: Command) -> None:
         (["--secret-stdin", "--sha256", "ab" * 32], "--secret-stdin and --sha256"),
         (["--sha256", "ab" * 31], "64 hexadecimal digits"),
         (["--sha256", "xy" * 32], "64 hexadecimal digits"),
+        (["--sha256", "ab" * 32 + " x"], "64 hexadecimal digits"),
+        (["--sha256", "ab" * 33], "64 hexadecimal digits"),
+        (["--sha256", "ab" * 32 + "  a\n" + "cd" * 32 + "  b"], "64 hexadecimal digits"),
+        (["--sha256", hashlib.sha256().hexdigest() + "  -"], "digest of nothing"),
         (["--sha256", hashlib.sha256().hexdigest()], "digest of nothing"),
         (["--sha256", hashlib.sha256(b"\n").hexdigest()], "digest of nothing"),
         (["--sha256", "ab" * 32, "--limit", "x=1"], "--limit"),

@@ -52,6 +52,28 @@ def test_the_list_of_commands_says_what_their_own_help_says(
         assert f" {name} {command.help.splitlines()[0]}" in shown
 
 
+@pytest.mark.parametrize("group", [[], ["keys"], ["connections"]])
+def test_no_summary_is_cut(wskeeper: Callable[..., Result], group: list[str]) -> None:
+    _, summaries = wskeeper(*group, "--help").output.split("\nCommands:\n")
+    assert "..." not in summaries
+
+
+@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+def test_what_may_be_repeated_says_so(words: tuple[str, ...]) -> None:
+    command: click.Command = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.multiple:
+            assert "(may be repeated)" in (parameter.help or ""), parameter.name
+
+
+def test_an_argument_that_may_be_left_out_is_shown_so(wskeeper: Callable[..., Result]) -> None:
+    usage = wskeeper("connections", "close", "--help").output.splitlines()[0]
+    assert usage.endswith(" connections close [OPTIONS] [ID]")
+
+
 @pytest.mark.parametrize(
     "arguments", [["nonsense"], ["check", "--nonsense"], ["check", "extra"], ["keys", "nonsense"]]
 )
