@@ -184,7 +184,9 @@ def _all_or(option: str, word: str, entries: Sequence[str]) -> list[str] | None:
 def _expiry(text: str, now: float) -> float | None:
     if text == "never":
         return None
-    if text.isascii() and text.isdigit():  # In days, most would mean; for a duration it is seconds.
+    if (
+        text.isascii() and text.replace(".", "", 1).isdigit()
+    ):  # In days, most would mean; for a duration it is seconds.
         raise click.UsageError(f"--expires {text} has no unit; {_FORMS}")
     try:
         # A minus stands in every moment and in no duration.

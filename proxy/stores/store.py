@@ -43,7 +43,10 @@ class Conflict(ValueError):
     """
 
     def __init__(self, what: str, holder: str) -> None:
-        super().__init__(f"the key `{holder}` has {what} already; take another, or delete that key")
+        super().__init__(
+            f"the key `{holder}` has {what} already; take another (that of a key which has ended is"
+            " free once it is deleted)"
+        )
 
 
 class NoSuchKey(LookupError):

@@ -127,6 +127,7 @@ def test_an_expiry_may_be_a_moment(wskeeper: Command, text: str, moment: str | N
         (["--expires", "2020-01-01"], ["--expires lies in the past"]),
         (["--expires", "-5d"], ["--expires"]),
         (["--expires", "5"], ["--expires 5 has no unit", "`90d`"]),
+        (["--expires", "5.5"], ["--expires 5.5 has no unit"]),
         (["--expires", "0d"], ["--expires is not longer than nothing"]),
         (["--limit", "connection=5"], ["did you mean `connections`?"]),
         (["--limit", "speed=5"], ["there is `connections`"]),
