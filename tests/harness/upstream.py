@@ -174,9 +174,9 @@ class Upstream:
 
     def forget(self) -> None:
         """Ends all connections, waits for their scripts and forgets them."""
-        while not self._waiting.empty():
-            self._waiting.get()
         with self._changed:
+            while not self._waiting.empty():
+                self._waiting.get()
             live = dict(self._live)
         for connection, thread in live.items():
             with contextlib.suppress(OSError):
@@ -215,11 +215,11 @@ class Upstream:
         with self._changed:
             self.count += 1
             self._live[connection] = thread
+            if self._tls is None or script is not None:
+                self._waiting.put(connection)  # before it plays, or `forget` might come first
             if thread is not None:
                 thread.start()
             self._changed.notify_all()
-        if self._tls is None or script is not None:
-            self._waiting.put(connection)
 
     def _play(self, connection: UpstreamConnection, script: Script | None) -> None:
         try:
