@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refused
 from proxy.handshake.forward import HOP_BY_HOP
 from proxy.handshake.head import (
     USUAL_CONNECTION,
-    USUAL_UPGRADE,
     AnswerHead,
     Headers,
     Malformed,
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 # The upstream is ours to trust with more than a client, and still not with all our memory.
 MAX_ANSWER_HEAD: Final = 64 * 1024
+
+# How nearly all answer, and how much of such a head is kept to be known again.
+_SWITCHES: Final = b"HTTP/1.1 101 "
+_ACCEPTS: Final = b"\r\nSec-WebSocket-Accept: "
+_ACCEPT_SIZE: Final = 28
+_MOST_KNOWN: Final = 1024
+
+_ACCEPT: Final = b"sec-websocket-accept"
+_PROTOCOL: Final = b"sec-websocket-protocol"
+_EXTENSIONS: Final = b"sec-websocket-extensions"
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOO_LARGE: Final = "its answer head is larger than 64 KiB"
@@ -78,7 +88,7 @@ class AnswerReader:
                 raise _invalid(_TOO_LARGE)
             end += 4
             try:
-                head = parse_answer(data[:end])
+                head = read_answer(data[:end])
             except Malformed:
                 raise _invalid("its answer head is malformed") from None
             data = data[end:]
@@ -91,6 +101,38 @@ class AnswerReader:
         if not b"HTTP/1.".startswith(data[:7]):
             raise _invalid("it does not speak HTTP/1.1")
         return None
+
+
+def read_answer(head: bytes) -> AnswerHead:
+    """Parses a whole response head, its blank line included.
+
+    A service's 101s are all alike but for one line. That line is taken out of those that are
+    spelt as usual, and the rest is parsed once.
+
+    Raises:
+        Malformed: it is none by RFC 9112.
+    """
+    line = head.find(_ACCEPTS)
+    if line < 0 or len(head) > _MOST_KNOWN or not head.startswith(_SWITCHES):
+        return parse_answer(head)
+    start = line + len(_ACCEPTS)
+    end = start + _ACCEPT_SIZE
+    if head[end : end + 2] != b"\r\n":
+        return parse_answer(head)
+    return AnswerHead(101, _rest_of(head[:line] + head[end:]), accept=head[start:end])
+
+
+@lru_cache(maxsize=64)
+def _rest_of(head: bytes) -> Headers:
+    """The headers of a 101 that lacks one line."""
+    return parse_answer(head).headers
+
+
+@lru_cache(maxsize=64)
+def _is_plain(headers: Headers) -> bool:
+    """Whether the rest of a 101 upgrades as it must, and chooses nothing."""
+    _check_upgrade(headers)
+    return headers.by_name.keys().isdisjoint((_ACCEPT, _PROTOCOL, _EXTENSIONS))
 
 
 def check_switch(
@@ -114,27 +156,22 @@ def check_switch(
     Raises:
         Refused: `upstream_invalid`, the rule that was broken as its cause.
     """
-    headers = answer.headers
+    headers, accept = answer.headers, answer.accept
+    if accept is not None and accept == accept_for(key) and _is_plain(headers):
+        return Extensions.NONE
     if answer.status != 101:
         raise _invalid(f"it answered {answer.status} in place of 101")
     if answer.minor == 0:
         raise _invalid("it answered 101 in HTTP/1.0, which has none")
-    usual = (
-        headers.one(b"upgrade") in USUAL_UPGRADE and headers.one(b"connection") in USUAL_CONNECTION
-    )
-    if not usual:
-        _check_upgrade(headers)
-    if headers.one(b"sec-websocket-accept") != accept_for(key):
+    _check_upgrade(headers)
+    accepts = headers.all(_ACCEPT) if accept is None else [accept, *headers.all(_ACCEPT)]
+    if accepts != [accept_for(key)]:
         raise _invalid("its Sec-WebSocket-Accept is wrong")
-    protocol, by_name = b"sec-websocket-protocol", headers.by_name
-    if protocol in by_name and headers.one(protocol) not in subprotocols:
+    if _PROTOCOL in headers and headers.one(_PROTOCOL) not in subprotocols:
         raise _invalid("it chose a subprotocol that was not offered")
-    if b"sec-websocket-extensions" not in by_name:
+    if _EXTENSIONS not in headers:
         return Extensions.NONE
-    chosen = [
-        token.partition(b";")[0].strip().lower()
-        for token in headers.tokens(b"sec-websocket-extensions")
-    ]
+    chosen = [token.partition(b";")[0].strip().lower() for token in headers.tokens(_EXTENSIONS)]
     if not all(name in extensions for name in chosen):
         raise _invalid("it chose an extension that was not offered")
     if not chosen:

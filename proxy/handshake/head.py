@@ -134,11 +134,16 @@ class RequestHead(NamedTuple):
 
 
 class AnswerHead(NamedTuple):
-    """A response head; `minor` is the x of HTTP/1.x."""
+    """A response head; `minor` is the x of HTTP/1.x.
+
+    Args:
+        accept: the Sec-WebSocket-Accept that was taken out of `headers`; None when it was not.
+    """
 
     status: int
     headers: Headers
     minor: int = 1
+    accept: bytes | None = None
 
 
 def parse_request(head: bytes) -> RequestHead:

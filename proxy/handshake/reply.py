@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -41,11 +42,20 @@ def switching(answer: AnswerHead, *, request_id: str, subprotocol: bytes | None 
         request_id: the session's id.
         subprotocol: what to say when the upstream selected none.
     """
-    lines = end_to_end(answer.headers, less=_REFRAMED)
+    if answer.accept is None:
+        lines = end_to_end(answer.headers, less=_REFRAMED)
+    else:
+        lines = [b"Sec-WebSocket-Accept: " + answer.accept, *_alike(answer.headers)]
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
     lines.append(b"X-Request-Id: %b\r\n\r\n" % request_id.encode())
     return _SWITCHING + b"\r\n".join(lines)
+
+
+@lru_cache(maxsize=64)
+def _alike(headers: Headers) -> list[bytes]:
+    """The header lines that every 101 of a service holds, and that travel on."""
+    return end_to_end(headers, less=_REFRAMED)
 
 
 def problem(refused: Refused) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.config.model import Config
-from proxy.handshake.head import AnswerHead, Headers, RequestHead, parse_answer, parse_request
+from proxy.handshake.answer import read_answer
+from proxy.handshake.head import AnswerHead, Headers, RequestHead, parse_request
 
 
 def headers(*lines: str | bytes) -> Headers:
@@ -25,7 +26,7 @@ def request(raw: bytes) -> RequestHead:
 
 def answer(first: str | bytes, *lines: str | bytes) -> AnswerHead:
     """An answer head, parsed."""
-    return parse_answer(head(first, *lines))
+    return read_answer(head(first, *lines))
 
 
 def config(*routes: dict[str, Any], **sections: Any) -> Config:

@@ -15,12 +15,17 @@ from proxy.handshake.answer import (
     accept_for,
     check_switch,
     end_to_end,
+    read_answer,
 )
+from proxy.handshake.head import Malformed, parse_answer
+from proxy.handshake.reply import switching
 from proxy.relay.scanner import Extensions
 from tests.harness import heads
 from tests.unit.build import answer, head, headers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.handshake.head import AnswerHead
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -299,6 +304,73 @@ def test_what_was_agreed_on_follows_from_the_answer(
 )
 def test_only_offered_extensions_may_be_chosen(chosen: str) -> None:
     assert "extension" in cause_of(switch(f"Sec-WebSocket-Extensions: {chosen}"))
+
+
+# Known again ---------------------------------------------------------------------------------
+
+RIGHT = f"Sec-WebSocket-Accept: {ACCEPT}".encode()
+USUAL = (b"Upgrade: websocket", b"Connection: Upgrade")
+ODD = (
+    b"Sec-WebSocket-Accept: " + KEY.encode(),
+    b"Sec-WebSocket-Accept: " + b"x" * 12 + b"\nX-Injected: 1 x",
+    b"Sec-WebSocket-Accept: x\r\nX-Twenty-Eight: 1",
+    RIGHT + b" ",
+    RIGHT.lower(),
+    RIGHT.replace(b": ", b":"),
+    b"Connection: keep-alive",
+    b"Upgrade: h2c",
+    b"Sec-WebSocket-Protocol: chat",
+    b"Sec-WebSocket-Protocol: other",
+    b"Sec-WebSocket-Extensions: permessage-deflate",
+    b"Set-Cookie: a=1",
+    b"X-Long: " + b"v" * 1000,
+    b"no header line",
+)
+
+
+def outcome(parse: Callable[[bytes], AnswerHead], raw: bytes) -> object:
+    """What becomes of an answer: why it opens nothing, or what was agreed on and is passed on."""
+    try:
+        found = parse(raw)
+        agreed = check(found)
+    except Malformed:
+        return "malformed"
+    except Refused as refused:
+        return refused.cause
+    return agreed, sorted(switching(found, request_id="i").split(b"\r\n"))
+
+
+@given(
+    st.sampled_from((b"HTTP/1.1 101 x", b"HTTP/1.1 101", b"HTTP/1.0 101 x", b"HTTP/1.1 200 x")),
+    st.lists(st.sampled_from((*USUAL, *USUAL, RIGHT, RIGHT, *ODD)), max_size=6),
+)
+def test_answer_that_is_known_again_is_judged_as_it_would_be_alone(
+    first: bytes, lines: list[bytes]
+) -> None:
+    for raw in (head(first, *USUAL, RIGHT, *lines), head(first, *lines, RIGHT, *USUAL)):
+        alone = outcome(parse_answer, raw)
+        for _ in range(2):
+            again = outcome(read_answer, raw)
+            if alone == "malformed":
+                assert isinstance(again, str)  # Of a value that is cut out, the rest is judged.
+            else:
+                assert again == alone
+
+
+def test_long_answer_is_not_kept_to_be_known_again() -> None:
+    for size, kept in ((100, True), (1000, False)):
+        found = read_answer(head("HTTP/1.1 101 x", *LINES, "Set-Cookie: " + "v" * size))
+        assert (found.accept is not None) is kept
+        assert check(found) is Extensions.NONE
+
+
+def test_answers_that_are_alike_keep_their_own_accept() -> None:
+    for key in (KEY, heads.websocket_key(), KEY):
+        accept = f"Sec-WebSocket-Accept: {heads.accept_for(key)}"
+        found = read_answer(head("HTTP/1.1 101 x", *LINES[:2], accept, "Server: up"))
+        assert check(found, key=key) is Extensions.NONE
+        lines = switching(found, request_id="i").decode().split("\r\n")
+        assert lines[3:5] == [accept, "Server: up"]
 
 
 # What travels on -----------------------------------------------------------------------------
