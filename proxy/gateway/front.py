@@ -357,15 +357,17 @@ class FrontDoor(asyncio.Protocol):
         if request is not None:
             admission.release(request)
         admission.account.note_refusal(refused, request, client=text_of(self._peer()), id=name)
-        if request is not None and self._refuses_with_close(request):
+        if request is not None and self._refuses_with_close(request, refused):
             self._close_with(refused.row.status, refused.code, request)
         else:
             with_body = request is None or request.head.method != b"HEAD"
             self._answer(refusing(refused, request_id=name, with_body=with_body))
 
-    def _refuses_with_close(self, request: HandshakeRequest) -> bool:
+    def _refuses_with_close(
+        self, request: HandshakeRequest, refused: Refused | None = None
+    ) -> bool:
         """Whether this client hears its refusal as a Close frame, and there is room for it."""
-        return hears_close(request) and self._house.has_room_for(request)
+        return hears_close(request) and self._house.has_room_for(request, refused)
 
     def _answer(self, answer: bytes) -> None:
         """Writes the only answer this connection gets."""

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.deadlines import DeadlineQueue, Deadlines, Overdue
+    from proxy.errors import Refused
     from proxy.gateway.admission import Admission
     from proxy.gateway.plain import PlainHttp
     from proxy.gateway.request import HandshakeRequest
     from proxy.routes import Route
 
+_UNAUTHENTICATED: Final = "unauthenticated"
 _CROWDED: Final = "Too many clients are being identified; try again later."
 
 
@@ -134,16 +136,18 @@ class House:
         return LimitMet(
             "gateway_connections",
             _CROWDED,
-            Limit("unauthenticated", limit, "limits.unauthenticated"),
+            Limit(_UNAUTHENTICATED, limit, "limits.unauthenticated"),
         )
 
-    def has_room_for(self, request: HandshakeRequest) -> bool:
+    def has_room_for(self, request: HandshakeRequest, refused: Refused | None = None) -> bool:
         """Whether a client may stay that is to hear its refusal as a Close frame.
 
-        If not, the limit is told of, since it is why the client is answered by HTTP.
+        If not, the limit is told of, since it is why the client is answered by HTTP; unless it
+        is what the client was refused for.
         """
         crowded = self.crowded()
-        if crowded is not None:
+        is_told = isinstance(refused, LimitMet) and refused.limit.name == _UNAUTHENTICATED
+        if crowded is not None and not is_told:
             fields = described(request, "", request.id)
             self.admission.account.note_limit(crowded.limit, fields)
         return crowded is None

@@ -100,6 +100,10 @@ MET: dict[str, tuple[str, Callable[[], Gateway]]] = {
         lambda: guessed(made(weak=True, limits={"auth_failures_per_minute": 1})),
     ),
     "looked up": ("unauthenticated", lambda: crowded(made())),
+    "looked up, to hear a Close": (
+        "unauthenticated",
+        lambda: crowded(made(refuse_with="close")),
+    ),
 }
 
 
