@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
 
 from proxy.errors import Refused
 from proxy.handshake.client import within
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 # The metrics' label before a route is known.
 NO_ROUTE = "none"
+
+# As numbers, which are found in bytes ten times faster than bytes are.
+_PERCENT: Final = ord("%")
+_SEMICOLON: Final = ord(";")
+# Parameters of a path's segment, and a segment of nothing else: some servers drop them.
+_PARAMETERS: Final = re.compile(rb";[^/]*")
+_SLASHES: Final = re.compile(rb"//+")
+_TWO_ROUTES: Final = "Send the path of the route you mean without percent-encoding and ';'."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,13 +247,41 @@ class RouteTable:
         Args:
             host: lower case, without port.
             path: raw, as it stands in the request line.
+
+        Raises:
+            Refused: `bad_path`: a service may read it as a path of another route.
         """
         # Its own path is under a route, too; a route's path has no slash at its end.
         under = path + b"/"
         for route in self._ordered:
             if under.startswith(route.below) and (route.host is None or _serves(route.host, host)):
+                if _PERCENT in path or _SEMICOLON in path:
+                    self._check_readings(route, host, under)
                 return route
         return None
+
+    def _check_readings(self, found: Route, host: str, under: bytes) -> None:
+        """Checks that `/%61dmin` or `/admin;x` is not let in by the rules of `/` (RFC 3986 6.2.2).
+
+        Raises:
+            Refused: `bad_path`.
+        """
+        for read in (unquote_to_bytes, _without_parameters):
+            reading = read(under)
+            # There is one: who was found serves every reading.
+            first = next(
+                route
+                for route in self._ordered
+                if reading.startswith(read(route.below))
+                and (route.host is None or _serves(route.host, host))
+            )
+            if first is not found:
+                raise Refused("bad_path", _TWO_ROUTES)
+
+
+def _without_parameters(path: bytes) -> bytes:
+    """A path as a server reads it that drops the parameters of its segments."""
+    return _SLASHES.sub(b"/", _PARAMETERS.sub(b"", unquote_to_bytes(path)))
 
 
 def _kept(before: Route | None, after: Route) -> Route:

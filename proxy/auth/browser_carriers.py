@@ -32,6 +32,8 @@ _BASE64: Final = b"b64."
 _TICKET: Final = OUR_SUBPROTOCOL + b".ticket."
 
 _BLANKS: Final = b" \t"
+_PERCENT: Final = ord("%")
+_PLUS: Final = ord("+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,9 @@ def _values(query: bytes, name: bytes) -> list[bytes]:
 def _value_of(parameter: bytes, name: bytes) -> bytes | None:
     """The raw value of a parameter of that name, which any reader would decode first."""
     sent, _, value = parameter.partition(b"=")
-    return value if unquote_to_bytes(sent.replace(b"+", b" ")) == name else None
+    if _PERCENT in sent or _PLUS in sent:
+        sent = unquote_to_bytes(sent.replace(b"+", b" "))
+    return value if sent == name else None
 
 
 def _ours(value: bytes, is_ours: IsOurs) -> bytes | None:

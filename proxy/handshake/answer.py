@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,8 @@ _PROTOCOL: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+_MALFORMED: Final = "its answer head is malformed"
 _TOO_LARGE: Final = "its answer head is larger than 64 KiB"
 _DETAIL: Final = "The service behind this gateway did not answer as a WebSocket server."
 
@@ -90,11 +93,15 @@ class AnswerReader:
             try:
                 head = read_answer(data[:end])
             except Malformed:
-                raise _invalid("its answer head is malformed") from None
+                raise _invalid(_MALFORMED) from None
             data = data[end:]
             if head.status >= 200 or head.status == 101:
                 return head, data
             self._skipped += end
+            self._buffer = b""
+        # Such a head would never be complete. What was kept has been looked at.
+        if _BARE_LF.search(data, len(self._buffer)):
+            raise _invalid(_MALFORMED)
         self._buffer = data
         if len(data) + self._skipped > MAX_ANSWER_HEAD:
             raise _invalid(_TOO_LARGE)

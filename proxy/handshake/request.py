@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _HOST: Final = re.compile(
     rb"(\[[0-9A-Fa-f:.%A-Za-z]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(?::[0-9]{0,5})?"
 )
+# Bytes of a Host line: the longest name there is (RFC 1035 section 2.3.4), its dot, and a port.
+MAX_HOST: Final = 260
+_ONE_HOST: Final = "Send exactly one valid Host header."
 
 KEY_ON_THE_UPGRADE: Final = (
     "Nothing is opened by an ordinary request: dial this URL as a WebSocket and send the key on "
@@ -35,17 +38,18 @@ def host_of(headers: Headers) -> str:
         Refused: `bad_request`: there is not exactly one Host line, or it is no host.
     """
     value = headers.one(b"host")
-    host = None if value is None else _host(value)
-    if host is None:
-        raise Refused("bad_request", "Send exactly one valid Host header.")
-    return host
+    if value is None:
+        raise Refused("bad_request", _ONE_HOST)
+    return _host(value)
 
 
 @lru_cache(maxsize=1024)
-def _host(value: bytes) -> str | None:
-    """The host of a Host line; None when it is none."""
-    match = _HOST.fullmatch(value)
-    return None if match is None else match[1].decode("ascii").lower().removesuffix(".")
+def _host(value: bytes) -> str:
+    """The host of a Host line; only those that are one, and so are short, are remembered."""
+    match = _HOST.fullmatch(value) if len(value) <= MAX_HOST else None
+    if match is None:
+        raise Refused("bad_request", _ONE_HOST)
+    return match[1].decode("ascii").lower().removesuffix(".")
 
 
 def check_handshake(head: RequestHead) -> None:

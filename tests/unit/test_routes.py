@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -69,6 +71,94 @@ def test_longest_path_wins_whatever_the_order() -> None:
         assert found(made, b"/a/b/c") == "ab"
         assert found(made, b"/a/bc") == "a"
         assert found(made, b"/b") == "root"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/%61dmin",
+        b"/%61dmin/x",
+        b"/admi%6E/x",
+        b"/admin;x",
+        b"/admin;x/y",
+        b"/admin;",
+        b"/;x/admin",
+        b"/;/;/admin;/y",
+        b"/%61dmin;x",
+        b"/admin%3Bx",
+        b"/a%2Db",
+        b"/caf%c3%a9",
+        b"/deep/%61dmin",
+    ],
+)
+def test_path_that_may_be_read_as_another_routes_is_refused(path: bytes) -> None:
+    routes = table(
+        {"name": "root", "path": "/", "auth": "none"},
+        {"name": "admin", "path": "/admin"},
+        {"name": "dashed", "path": "/a-b"},
+        {"name": "cafe", "path": "/caf%C3%A9"},
+        {"name": "deep", "path": "/deep"},
+        {"name": "deeper", "path": "/deep/admin"},
+    )
+    with pytest.raises(Refused) as caught:
+        routes.find("any.test", path)
+    assert caught.value.code == "bad_path"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (b"/%78/y", "root"),
+        (b"/x;y", "root"),
+        (b"/admin%20", "root"),
+        (b"/%2561dmin", "root"),
+        (b"/admin/%61", "admin"),
+        (b"/admin/x;y=1/z", "admin"),
+        (b"/caf%C3%A9/a%20b", "cafe"),
+        (b"/v;1/x", "versioned"),
+    ],
+)
+def test_signs_that_lead_to_no_other_route_pass(path: bytes, name: str) -> None:
+    routes = table(
+        {"name": "root", "path": "/"},
+        {"name": "admin", "path": "/admin"},
+        {"name": "cafe", "path": "/caf%C3%A9"},
+        {"name": "versioned", "path": "/v;1"},
+        {"name": "elsewhere", "path": "/x", "host": "other.test"},
+    )
+    assert found(routes, path) == name
+
+
+pieces = st.lists(st.sampled_from((b"/", b"a", b"%61", b"b", b"%62", b";", b"%3b", b"%20")))
+
+
+@given(pieces.map(lambda some: b"/" + b"".join(some)))
+def test_route_that_is_found_is_that_of_every_reading(path: bytes) -> None:
+    routes = table(
+        {"name": "root", "path": "/"},
+        {"name": "a", "path": "/a"},
+        {"name": "ab", "path": "/a/b"},
+        {"name": "b", "path": "/b"},
+    )
+    try:
+        path, _ = split_target(path)
+        name = found(routes, path)
+    except Refused:
+        return
+    decoded = unquote_to_bytes(path)
+    bare = re.sub(rb"/+", b"/", re.sub(rb";[^/]*", b"", decoded))
+    for reading in (decoded, bare):
+        clear = reading.replace(b";", b"_")  # Nothing there to be read once more.
+        assert found(routes, clear) == name
+
+
+def test_other_readings_are_those_at_the_host_that_is_asked() -> None:
+    routes = table(
+        {"name": "root", "path": "/"}, {"name": "admin", "path": "/admin", "host": "a.test"}
+    )
+    assert found(routes, b"/%61dmin", "b.test") == "root"
+    with pytest.raises(Refused):
+        routes.find("a.test", b"/%61dmin")
 
 
 def test_nothing_matches_where_there_is_no_route() -> None:

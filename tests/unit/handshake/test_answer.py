@@ -119,6 +119,20 @@ def test_what_is_no_http_is_refused_at_once(garbage: bytes) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
+        SWITCH.replace(b"\r\n", b"\n"),
+        SWITCH.removesuffix(b"\r\n") + b"\n",
+        SWITCH.replace(b"\r\nUpgrade", b"\nUpgrade").removesuffix(b"\r\n"),
+        head("HTTP/1.1 100 Continue") + SWITCH.replace(b"\r\n", b"\n"),
+    ],
+)
+def test_head_that_can_never_be_complete_is_not_waited_for(raw: bytes) -> None:
+    assert read(raw) == "upstream_invalid"
+    assert read(*bytewise(raw)) == "upstream_invalid"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
         SWITCH.replace(b"\r\nUpgrade", b"\nUpgrade"),
         SWITCH.replace(b"Upgrade: ", b"Upgrade : "),
         SWITCH.replace(b"\r\nConnection", b"\r\n Connection"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -216,6 +217,7 @@ def test_any_key_is_judged(key: bytes) -> None:
         ("[::1]", "[::1]"),
         ("[FE80::1]:443", "[fe80::1]"),
         ("my_service", "my_service"),
+        ("a" * 254 + ":65535", "a" * 254),
         ("xn--bcher-kva.example", "xn--bcher-kva.example"),
     ],
 )
@@ -246,9 +248,23 @@ def test_host_is_lower_case_without_port(line: str, host: str) -> None:
         ("Host: a?b",),
         ("Host: a#b",),
         ("Host: :80",),
+        ("Host: " + "a" * 261,),
     ],
 )
 def test_host_stands_there_once_and_is_one(lines: tuple[str, ...]) -> None:
     with pytest.raises(Refused) as caught:
         host_of(headers(*lines))
     assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("letter", ["a", "/"])
+def test_what_is_no_host_is_not_remembered(letter: str) -> None:
+    tracemalloc.start()
+    try:
+        for number in range(64):
+            with pytest.raises(Refused):
+                host_of(headers(f"Host: {number}{letter * 16384}"))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 256 * 1024

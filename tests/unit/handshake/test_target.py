@@ -31,6 +31,7 @@ from proxy.handshake.target import split_target
         (b"/%2e%2e%2e", b"/%2e%2e%2e", b""),
         (b"/caf%C3%A9/%20x", b"/caf%C3%A9/%20x", b""),
         (b"/%252e%252e/x", b"/%252e%252e/x", b""),
+        (b"/%e0%a4%85/%F0%9F%98%80", b"/%e0%a4%85/%F0%9F%98%80", b""),
         (b"/a:b@c,d=e'(f)*!$&+~_-", b"/a:b@c,d=e'(f)*!$&+~_-", b""),
     ],
 )
@@ -96,6 +97,11 @@ AMBIGUOUS = [
     b"/pub/%c0%ae%c0%ae/admin",
     b"/pub%c0%afadmin",
     b"/pub%C1%9cadmin",
+    b"/pub%e0%80%afadmin",
+    b"/pub/%E0%80%AE%E0%80%AE/admin",
+    b"/pub%e0%9f%bf",
+    b"/pub%f0%80%80%af",
+    b"/pub%F0%8f%bf%bf",
     # No percent-encoding.
     b"/pub%",
     b"/pub%2",
