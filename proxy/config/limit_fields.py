@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
 
-# A second; nothing is faster.
+# A second; nothing is faster, and who is to wait for months is to be refused by something else.
 _FASTEST = 1e9
+_SLOWEST = 1e-6
 
 
 def _rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Wrong("is not a number", "write how many a second, such as `10` or `0.5`")
-    if not 0 < value <= _FASTEST:  # So is what is no number at all.
-        raise Wrong("is out of range", "write a number above 0, such as `10` or `0.5`")
+    if not _SLOWEST <= value <= _FASTEST:  # So is what is no number at all.
+        raise Wrong("is out of range", "write a number from 0.000001, such as `10` or `0.5`")
     return float(value)
 
 
@@ -39,7 +40,7 @@ _SIZE_SCHEMA = {
 Rate = Annotated[
     float,
     BeforeValidator(_rate),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "examples": [10, 0.5]}),
+    WithJsonSchema({"type": "number", "minimum": _SLOWEST, "examples": [10, 0.5]}),
 ]
 ByteRate = Annotated[float, BeforeValidator(_byte_rate), WithJsonSchema(_SIZE_SCHEMA)]
 Size = Annotated[int, BeforeValidator(values.size), WithJsonSchema(_SIZE_SCHEMA)]

@@ -78,10 +78,13 @@ class PluginDesk:
             try:
                 async with asyncio.timeout(DEADLINE):
                     answer = await plugin(request, secret)
+                _leave_if_unwanted()  # It may have kept to itself that nobody waits any more.
             except TimeoutError:
                 self._log.error("plugin_failed", plugin=name, request_id=request.id, cause="slow")
                 raise Refused("plugin_refused", _REFUSED) from None
-            except Exception as failure:  # noqa: BLE001 - whatever it is, nobody gets in by it
+            # Whatever it is, nobody gets in by it; nor does a plugin that exits end the gateway.
+            except (Exception, SystemExit, asyncio.CancelledError) as failure:  # noqa: BLE001
+                _leave_if_unwanted()
                 self._log.error(
                     "plugin_failed",
                     plugin=name,
@@ -127,7 +130,18 @@ def _shown(question: Question) -> HandshakeRequest:
     )
 
 
-def _place_of(failure: Exception) -> str:
+def _leave_if_unwanted() -> None:
+    """Ends the task here if it was cancelled; a plugin may be cancelled by its own doing.
+
+    Raises:
+        CancelledError: the client is gone, or the gateway is going.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _place_of(failure: BaseException) -> str:
     """Where a plugin failed; what it says of it may quote the credential."""
     frame = traceback.extract_tb(failure.__traceback__)[-1]
     return f"{frame.filename}:{frame.lineno}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, TypeVar
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from proxy.keys.lifecycle import event_of
 from proxy.stores.store import StoreUnavailable
@@ -123,18 +124,18 @@ class StoreKeeper:
 
     async def add(self, keys: Sequence[Key], *, by: str) -> None:
         """Keeps new keys, all or none; see `KeyStore.add`."""
-        await self._asked(lambda store: store.add(keys, by=by))
+        await self._asked(lambda store: store.add(keys, by=by), until_told=True)
         await self._take_over()
 
     async def change(self, id: str, edit: Callable[[Key], Key], *, by: str) -> Key:
         """Replaces a key by what `edit` makes of it; see `KeyStore.change`."""
-        after = await self._asked(lambda store: store.change(id, edit, by=by))
+        after = await self._asked(lambda store: store.change(id, edit, by=by), until_told=True)
         await self._take_over()
         return after
 
     async def delete(self, id: str, *, by: str) -> Key:
         """Forgets a key; see `KeyStore.delete`."""
-        before = await self._asked(lambda store: store.delete(id, by=by))
+        before = await self._asked(lambda store: store.delete(id, by=by), until_told=True)
         await self._take_over()
         return before
 
@@ -172,12 +173,33 @@ class StoreKeeper:
 
     # The store's thread ------------------------------------------------------------------------
 
-    async def _asked(self, question: Callable[[KeyStore], _T]) -> _T:
-        """The store's answer, if it comes while somebody may still wait for it."""
+    async def _asked(self, question: Callable[[KeyStore], _T], *, until_told: bool = False) -> _T:
+        """The store's answer, if it comes while somebody may still wait for it.
+
+        What waits for its turn too long never has it: nobody is to find out later that a key was
+        rotated, who was told that it was not.
+
+        Args:
+            until_told: whether what has begun is waited for once more, since it may be done yet;
+                only a disk that hangs leaves that open.
+        """
+        turn = threading.Lock()  # Taken by whichever comes first: the call, or its end.
+
+        def in_turn(store: KeyStore) -> _T | None:
+            return question(store) if turn.acquire(blocking=False) else None
+
+        call = self._loop.create_task(self._call(in_turn))
         try:
-            return await asyncio.wait_for(self._call(question), ANSWER_WITHIN)
-        except TimeoutError:
-            raise StoreUnavailable(self.place, _SILENT, _SILENT_MEND) from None
+            await asyncio.wait([call], timeout=ANSWER_WITHIN)
+            if until_told and not call.done() and not turn.acquire(blocking=False):
+                await asyncio.wait([call], timeout=ANSWER_WITHIN)
+            if not call.done():
+                raise StoreUnavailable(self.place, _SILENT, _SILENT_MEND)
+            return cast("_T", call.result())
+        finally:
+            turn.acquire(blocking=False)
+            if not call.cancel() and not call.cancelled():
+                call.exception()  # Whoever asked may be gone.
 
     async def _call(self, question: Callable[[KeyStore], _T]) -> _T:
         store = self._store

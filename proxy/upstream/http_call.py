@@ -3,12 +3,13 @@
 Each has a connection of its own. A connection that serves one client's request after another's is
 what request smuggling needs, and a service that closes a kept one just then fails a POST that
 cannot be sent again. Connecting is the dialer's, so that names, TLS and targets are those of
-handshakes; `_Way` is the only touch of aiohttp's inside (tests/unit/upstream/test_http_call.py
-fails loudly when it changes).
+handshakes; `_Way`, `_Request` and `_Reader` are the only touch of aiohttp's inside
+(tests/unit/upstream/test_http_call.py fails loudly when it changes).
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from aiohttp import (
@@ -24,6 +25,7 @@ from aiohttp import (
     ServerDisconnectedError,
 )
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
 
     from aiohttp import ClientResponse
-    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.connector import Connection
     from aiohttp.http_parser import RawResponseMessage
     from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
@@ -168,6 +171,7 @@ class HttpCall:
         self._way = _Way(self._dialer, self._route, member, self._loop)
         self._session = ClientSession(
             connector=self._way,
+            request_class=_Request,
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
@@ -278,6 +282,21 @@ class _Way(BaseConnector):
             transport.abort()
 
 
+class _Request(ClientRequest):
+    """aiohttp's request, whose last write may come after the service has hung up."""
+
+    async def write_bytes(
+        self,
+        writer: AbstractStreamWriter,
+        conn: Connection,
+        content_length: int | None = None,
+    ) -> None:
+        # It has closed the connection, and whoever reads the answer hears of that; of a failure
+        # here nobody would.
+        with contextlib.suppress(ClientError, OSError):
+            await super().write_bytes(writer, conn, content_length)
+
+
 class _Reader(ResponseHandler):
     """aiohttp's reader of answers, but for what it does where services break the rules."""
 
@@ -310,10 +329,17 @@ class _Reader(ResponseHandler):
             self.transport.abort()
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        # Whoever reads the body waits for that alone, and would for ever.
+        self._break_off()
+        super().set_exception(exc, *cause)
+
+    def close(self) -> None:
+        self._break_off()
+        super().close()
+
+    def _break_off(self) -> None:
+        """Whoever reads the body waits for that alone, and would for ever."""
         if self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(ClientPayloadError())
-        super().set_exception(exc, *cause)
 
 
 def _url(target: bytes) -> URL:

@@ -82,7 +82,7 @@ def test_a_key_has_the_limits_that_can_be_shared() -> None:
     properties = section("KeyLimitFields")["properties"]
     assert list(properties) == list(SharedLimits.model_fields)
     assert properties["bytes_per_second"]["anyOf"][0]["type"] == ["string", "integer"]
-    assert properties["messages_per_second"]["anyOf"][0]["exclusiveMinimum"] == 0
+    assert properties["messages_per_second"]["anyOf"][0]["minimum"] == 1e-6
     assert properties["on_exceed"]["anyOf"][0]["enum"] == ["throttle", "close"]
     assert all(limit["default"] is None for limit in properties.values())
     size, both = section("MessageSize")["anyOf"]

@@ -231,9 +231,11 @@ async def test_nonsense_lets_nobody_in(answer: Any) -> None:
         KeyError(CREDENTIAL),
         Refused("key_missing", CREDENTIAL),
         StopAsyncIteration(CREDENTIAL),
+        SystemExit(CREDENTIAL),
+        asyncio.CancelledError(CREDENTIAL),
     ],
 )
-async def test_failure_lets_nobody_in_and_quotes_nothing(failure: Exception) -> None:
+async def test_failure_lets_nobody_in_and_quotes_nothing(failure: BaseException) -> None:
     async def plugin(request: HandshakeRequest, credential: str | None) -> Any:
         raise failure
 
@@ -272,6 +274,41 @@ async def test_whoever_leaves_is_asked_for_no_more() -> None:
     async def plugin(request: HandshakeRequest, credential: str | None) -> Any:
         begun.set()
         await asyncio.sleep(3600)
+
+    made, log = desk(plugin)
+    asking = asyncio.ensure_future(made.ask(question(), None))
+    await begun.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert not log.lines
+
+
+async def test_what_a_plugin_awaits_may_be_cancelled_and_lets_nobody_in() -> None:
+    async def plugin(request: HandshakeRequest, credential: str | None) -> Any:
+        lookup = asyncio.ensure_future(asyncio.sleep(3600))
+        lookup.cancel()
+        await lookup
+
+    made, log = desk(plugin, admits)
+    await refusal(made)
+    (line,) = log.events("plugin_failed")
+    assert line["cause"] == "CancelledError"
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError()])
+async def test_whoever_leaves_has_left_whatever_the_plugin_makes_of_it(
+    failure: Exception | None,
+) -> None:
+    begun = asyncio.Event()
+
+    async def plugin(request: HandshakeRequest, credential: str | None) -> Any:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        if failure is not None:
+            raise failure
+        return Principal("ada")
 
     made, log = desk(plugin)
     asking = asyncio.ensure_future(made.ask(question(), None))

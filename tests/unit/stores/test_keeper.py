@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -438,19 +439,105 @@ def test_nobody_waits_long_for_a_store_that_hangs() -> None:
     async def story() -> None:
         rig.hang()
         loop = asyncio.get_running_loop()
-        for question in (
-            rig.keeper.change("one", lambda k: revoked(k, WALL), by="x"),
-            rig.keeper.last_used(),
+        # A change that has begun is waited for once more: it may be done yet.
+        for question, patience in (
+            (rig.keeper.change("one", lambda k: revoked(k, WALL), by="x"), 2 * ANSWER_WITHIN),
+            (rig.keeper.last_used(), ANSWER_WITHIN),
         ):
             began = loop.time()
             with pytest.raises(StoreUnavailable, match=f"{PLACE} does not answer: it is locked"):
                 await question
-            assert loop.time() - began == pytest.approx(ANSWER_WITHIN)
-        # What was asked for happens when the store goes on, and is heard of.
+            assert loop.time() - began == pytest.approx(patience)
+        # What has begun happens when the store goes on, and is heard of.
         rig.goes_on()
         await asyncio.sleep(1)
         assert rig.heard() == [{"one"}]
         assert rig.log.events("key_revoked")
+
+    rig.tells(story)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda keeper: keeper.add([TWO], by="x"),
+        lambda keeper: keeper.change("one", lambda k: rotated(k, b"new", WALL, 0), by="x"),
+        lambda keeper: keeper.delete("one", by="x"),
+    ],
+)
+def test_change_whose_turn_does_not_come_is_never_made(change: Callable[[Any], Any]) -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.hang()
+        in_front = asyncio.ensure_future(rig.keeper.record([]))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable):
+            await change(rig.keeper)
+        rig.goes_on()
+        await in_front
+        await asyncio.sleep(1)
+        assert list(rig.ring) == [ONE]
+        assert rig.heard() == []
+        assert not rig.store.journal
+
+    rig.tells(story)
+
+
+def test_change_that_is_slow_to_be_made_is_told_of() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.hang()
+        change = asyncio.ensure_future(rig.keeper.delete("one", by="x"))
+        await asyncio.sleep(1.5 * ANSWER_WITHIN)
+        rig.goes_on()
+        assert await change == ONE
+
+    rig.tells(story)
+
+
+def test_who_leaves_takes_the_question_along() -> None:
+    rig = Rig(ONE)
+
+    async def story() -> None:
+        rig.hang()
+        in_front = asyncio.ensure_future(rig.keeper.record([]))
+        asking = asyncio.ensure_future(rig.keeper.delete("one", by="x"))
+        await asyncio.sleep(1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        rig.goes_on()
+        await in_front
+        await asyncio.sleep(1)
+        assert not rig.store.journal
+
+    rig.tells(story)
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_who_leaves_has_left_though_the_answer_has_come(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(ONE)
+
+    async def answered(_question: Any) -> dict[str, float]:
+        raise AWAY
+
+    async def story() -> None:
+        faults: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        monkeypatch.setattr(rig.keeper, "_call", answered)
+        asking = asyncio.ensure_future(rig.keeper.last_used())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        had_it = not asking.cancel()
+        with pytest.raises(StoreUnavailable if had_it else asyncio.CancelledError):
+            await asking
+        gc.collect()
+        await asyncio.sleep(0)
+        assert not faults  # An exception that nobody has heard of is one.
 
     rig.tells(story)
 

@@ -1,12 +1,13 @@
 """Ordinary requests to the targets of a route: whoever is reached first answers.
 
-The tests lean on aiohttp as it is: they fail loudly when what `_Way` and `_Reader` touch has
-changed.
+The tests lean on aiohttp as it is: they fail loudly when what `_Way`, `_Request` and `_Reader`
+touch has changed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -358,6 +359,27 @@ async def test_service_hears_that_nobody_wants_its_answer() -> None:
         await scene.ask()
         await scene.call.close()
         await asyncio.wait_for(lost.wait(), 2)
+
+
+async def test_body_that_ends_as_the_service_hangs_up_is_no_fault_of_ours() -> None:
+    service = Service(b"HTTP/1.1 200 Fine\r\nContent-Length: 9\r\n\r\nbody", leaves=True)
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+
+    async with serving(lambda: service) as port, scene_of(f"ws://127.0.0.1:{port}") as scene:
+
+        async def body() -> AsyncIterator[bytes]:
+            (transport,) = scene.call._way._opened
+            yield b"all of it"
+            while not transport.is_closing():  # noqa: ASYNC110 - in the very next turn
+                await asyncio.sleep(0)
+
+        assert await scene.ask(b"POST", body()) == (200, b"Fine")
+        with pytest.raises(UpstreamLost):
+            await scene.read()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not faults
 
 
 async def test_service_that_takes_nothing_is_not_waited_for() -> None:
