@@ -11,7 +11,10 @@ from urllib.parse import urlencode
 
 import click
 
+from proxy.admin.problems import PROBLEMS
+from proxy.cli.tables import safe
 from proxy.config.values import UnixAddress
+from proxy.errors import REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +24,13 @@ if TYPE_CHECKING:
 
 _UNAUTHORIZED: Final = 401
 _JSON: Final = ("application/json", "application/problem+json")
+# Every method that is asked with here, the admin listener has; a route has GET alone.
+_OF_PUBLIC: Final = REFUSALS.keys() - PROBLEMS.keys() | {"method_not_allowed"}
+# Every path that is asked for here, too; the listener for metrics has three.
+_OF_METRICS: Final = "no_such_path"
+_OPTION: Final = "--admin"
+# As the model has it, which takes long to import.
+_USUAL: Final = "127.0.0.1:8081"
 
 
 class AdminPlace(NamedTuple):
@@ -38,7 +48,7 @@ class AdminPlace(NamedTuple):
     address: Address
     context: Callable[[], ssl.SSLContext] | None = None
     certificate: bytes | None = None
-    found: str = "--admin"
+    found: str = _OPTION
     token: str | None = None
     token_found: str = "WSKEEPER_ADMIN_TOKEN"  # noqa: S105 - a variable's name
 
@@ -49,11 +59,27 @@ class AdminPlace(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the listener answered."""
+    """What the listener answered.
+
+    Args:
+        status: of HTTP.
+        kind: the media type of the body.
+        body: in whole.
+        server: what it calls itself; empty for nothing.
+    """
 
     status: int
     kind: str
     body: bytes
+    server: str = ""
+
+    def data(self) -> dict[str, Any] | None:
+        """The JSON object in it; None when it holds none."""
+        try:
+            found = json.loads(self.body) if self.kind in _JSON else None
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
 
 
 class NoAnswer(Exception):
@@ -83,11 +109,14 @@ def ask(place: AdminPlace, method: str, target: str, *, timeout: float) -> Answe
         try:
             connection.request(method, target, headers=headers)
             answer = connection.getresponse()
-            return Answer(answer.status, answer.headers.get_content_type(), answer.read())
+            headed = answer.headers
+            kind, server = headed.get_content_type(), headed.get("Server", "")
+            return Answer(answer.status, kind, answer.read(), server)
         finally:
             connection.close()
     except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(_reason(error)) from None
+        plain = place.context is None and not isinstance(place.address, UnixAddress)
+        raise NoAnswer(_reason(error, plain=plain)) from None
 
 
 def ask_json(
@@ -110,20 +139,41 @@ def ask_json(
         answer = ask(place, method, target, timeout=10.0)
     except NoAnswer as none:
         raise click.ClickException(f"no answer from {place} ({place.found}): {none}") from None
+    data = answer.data()
+    if data is None or is_stranger(data):
+        raise click.ClickException(stranger(place, answer))
     if answer.status == _UNAUTHORIZED:
         raise click.ClickException(_unauthorized(place))
-    try:
-        data = json.loads(answer.body) if answer.kind in _JSON else None
-    except ValueError:
-        data = None
-    if not isinstance(data, dict):
-        raise click.ClickException(
-            f"{place} ({place.found}) answers {answer.status} and no JSON; is it the admin listener"
-            " of a wskeeper?"
-        )
     if answer.status >= http.HTTPStatus.BAD_REQUEST:
         raise click.ClickException(_told(data, answer.status))
     return data
+
+
+def is_stranger(data: Mapping[str, Any]) -> bool:
+    """Whether another listener than the admin's has answered with that JSON."""
+    return data.get("code") in {*_OF_PUBLIC, _OF_METRICS}
+
+
+def stranger(place: AdminPlace, answer: Answer) -> str:
+    """Says who answered in place of an admin listener, and which address is wanted."""
+    data = answer.data() or {}
+    code = data.get("code")
+    if code == _OF_METRICS:
+        who = "is a wskeeper's listener for metrics (`metrics.listen`), which has no API"
+    elif is_stranger(data):
+        who = (
+            "is where a wskeeper's clients connect (`listen`), not its admin listener: it answers"
+            f" {answer.status} {code}"
+        )
+    else:
+        name = f" by {safe(answer.server)}" if answer.server else ""
+        who = f"is no admin listener of a wskeeper: {answer.status}{name}, and no JSON"
+    mend = (
+        f"name its `admin.listen`, which is {_USUAL} unless set, with --admin"
+        if place.found.startswith(_OPTION)
+        else "does the gateway run with this configuration?"
+    )
+    return f"{place} ({place.found}) {who}; {mend}"
 
 
 def _unauthorized(place: AdminPlace) -> str:
@@ -146,7 +196,12 @@ def _told(problem: Mapping[str, Any], status: int) -> str:
     return " ".join(": ".join(said).split()) or f"the gateway answers {status}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, *, plain: bool) -> str:
+    """Why there was no answer, in words.
+
+    Args:
+        plain: whether TLS might have been meant.
+    """
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return "nothing listens there; is the gateway running?"
     if isinstance(error, PermissionError):
@@ -158,6 +213,8 @@ def _reason(error: Exception) -> str:
         return f"TLS failed ({error.reason or 'unknown reason'}); does it speak https?"
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
+    if plain and isinstance(error, http.client.HTTPException | ConnectionResetError):
+        return "what listens there does not speak plain HTTP; if TLS, write --admin https://…"
     if isinstance(error, http.client.HTTPException):
         return "what listens there does not speak HTTP"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

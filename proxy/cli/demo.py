@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shlex
 import socket
+import sys
 import tempfile
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -58,20 +62,20 @@ A browser's ways in, and what it sees when it is refused:
 
   http://{admin}/try#key={key}
 
-Paste these into another terminal:
+Paste these into another terminal{first}:
 
-  .venv/bin/python -m websockets ws://{public}/clock     refused: 401, there is no key
+  {folder}python -m websockets ws://{public}/clock     refused: 401, there is no key
   websocat -H='X-Api-Key: {key}' ws://{public}/chat/room1
   npx wscat -H 'X-Api-Key: {key}' -c ws://{public}/echo
-  .venv/bin/python -c "
+  {folder}python -c "
 from websockets.sync.client import connect
 with connect('ws://{public}/clock', additional_headers={{'X-Api-Key': '{key}'}}) as ws:
     for _ in range(3): print(ws.recv())"
 
 Open a connection with one of these, then take its key away and watch it end with 1008:
 
-  .venv/bin/wskeeper connections list --admin http://{admin}
-  .venv/bin/wskeeper keys revoke demo --store {store}
+  {folder}wskeeper connections list --admin http://{admin}
+  {folder}wskeeper keys revoke demo --store {store}
 
 Ctrl-C stops everything. What happens is logged below.
 """
@@ -111,9 +115,27 @@ async def _demo() -> None:
                 ],
             }
         )
-        lines = _LINES.format(public=public, admin=admin, key=key, store=store)
+        lines = _LINES.format(
+            public=public, admin=admin, key=key, store=store, folder=_folder(), first=_first()
+        )
         page = TryPage(public, chat="/chat/room1", plain="/clock")
         await run(config, started=lambda _: click.echo(lines), try_page=page)
+
+
+def _folder() -> str:
+    """Where the commands of this installation are, as one would type it here."""
+    folder = Path(sys.executable).parent
+    here = Path.cwd()
+    return shlex.quote(
+        str(folder.relative_to(here) if folder.is_relative_to(here) else folder) + "/"
+    )
+
+
+def _first() -> str:
+    """What is to be done first, where the client library of the lines is not installed."""
+    if find_spec("websockets") is not None:
+        return ""
+    return f" (Python's need `{_folder()}python -m pip install websockets` first)"
 
 
 def _keep_key(url: str) -> str:

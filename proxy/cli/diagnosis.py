@@ -117,6 +117,9 @@ def _unreached(place: Place, found: Unreached) -> tuple[str, Mend]:
 def of_plain(place: Place, reply: Reply) -> Finding:
     """What an ordinary GET brings: a wskeeper says that it wants an upgrade."""
     code = reply.code
+    if reply.of_operators:
+        text = "this is where a wskeeper serves its operators (`admin.listen`), not clients"
+        return Finding("gateway", "bad", text, mends.LISTEN)
     if code == "upgrade_required":
         return Finding("gateway", "ok", "a wskeeper answers: 426 upgrade_required, as it should")
     if reply.head is None or _redirects(reply):
@@ -352,9 +355,8 @@ def of_client(found: Connection, seen: str | None) -> Finding:
         seen: the client's address as the gateway has it; None when it was not asked.
     """
     if seen is None:
-        return Finding(
-            "client", "unsure", "only the gateway knows what it takes us for: ask it with --admin"
-        )
+        text = "only the gateway's admin listener knows what it takes us for: name it with --admin"
+        return Finding("client", "unsure", text)
     if seen == found.local:
         return Finding("client", "ok", f"the gateway takes us for {seen}, which is our address")
     return Finding(

@@ -17,6 +17,7 @@ import click
 from proxy.cli import options, tables
 from proxy.cli.admin_client import ask_json
 from proxy.cli.admin_place import find_admin
+from proxy.cli.diagnosis import Finding
 from proxy.cli.examination import Examination, Wanted
 from proxy.cli.masking import MASK
 from proxy.cli.observation import read_url
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from proxy.cli.admin_client import AdminPlace
-    from proxy.cli.diagnosis import Finding
     from proxy.cli.observation import Place
 
 _KEY: Final = "WSKEEPER_KEY"
@@ -111,7 +111,6 @@ def doctor(
         origin=_origin(origin),
         subprotocols=_subprotocols(subprotocols),
         idle=_seconds(idle),
-        seen=None if admin is None else _asking(admin),
     )
     findings: list[Finding] = []
 
@@ -121,6 +120,8 @@ def doctor(
         if not as_json:
             _show(shown)
 
+    if admin is not None and _answers(admin, tell):
+        wanted = wanted._replace(seen=_asking(admin))
     examination = Examination(
         place,
         _context(trusted, certificate) if place.secure else None,
@@ -193,6 +194,17 @@ def _context(trusted: str | None, certificate: str | None) -> ssl.SSLContext:
         raise click.UsageError(
             f"--ca or --certificate names a file that cannot be used ({words(failure)})"
         ) from None
+
+
+def _answers(admin: AdminPlace, tell: Callable[[Finding], None]) -> bool:
+    """Whether the admin listener answers; what it says of itself is told."""
+    try:
+        status = ask_json(admin, "GET", "/status", {})
+    except click.ClickException as failure:
+        tell(Finding("admin", "bad", failure.message))
+        return False
+    tell(Finding("admin", "ok", f"{admin} answers: wskeeper {status.get('version')}"))
+    return True
 
 
 def _asking(admin: AdminPlace) -> Callable[[str], Awaitable[str]]:

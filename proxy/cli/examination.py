@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
-from proxy.cli import diagnosis
+from proxy.cli import diagnosis, mends
 from proxy.cli.doctor_requests import ordinary, upgrade, way_in
 from proxy.cli.observation import Reply, Unreached
 from proxy.cli.prober import Probe, reach, words
@@ -84,15 +84,17 @@ class Examination:
             return False
         plain = await self._ask(ordinary(place, agent=self._agent))
         self._tell(diagnosis.of_plain(place, plain))
-        if plain.head is None:
+        if plain.head is None or plain.of_operators:
             return False
         bare = await self._upgrade(found, last=wanted.key is None)
         if wanted.origin is not None and (bare.opened or bare.code is not None):
             await self._examine_origin(wanted.origin)
-        if wanted.key is None:
-            return bare.opened or bare.code == "key_missing"
         if not bare.opened and not _wants_a_key(bare):
             return False
+        if wanted.key is None:
+            told = "not examined: no key was given"
+            self._tell(diagnosis.Finding("key", "unsure", told, mends.NO_KEY))
+            return bare.opened or bare.code == "key_missing"
         way = way_in(bare.header(b"www-authenticate"))
         return (await self._upgrade(found, key=wanted.key, way=way, last=True)).opened
 

@@ -202,7 +202,10 @@ def _read(headers: tuple[str, ...]) -> Iterator[str]:
             with click.open_file(header[1:], encoding="utf-8", errors="surrogateescape") as file:
                 yield from (line for line in file.read().splitlines() if line)
         except OSError as failure:
-            raise click.UsageError(f"--header @FILE cannot be read: {failure.strerror}") from None
+            raise click.UsageError(
+                f"--header names the file `{tables.safe(header[1:])}`, which cannot be read"
+                f" ({failure.strerror}); write @ and the path of a file with one header a line"
+            ) from None
 
 
 def _peer(client: str) -> Address:

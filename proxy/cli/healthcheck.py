@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proxy.cli import options
-from proxy.cli.admin_client import NoAnswer, ask
+from proxy.cli.admin_client import NoAnswer, ask, stranger
 from proxy.cli.admin_place import find_admin
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Longer than a gateway that is alive needs, shorter than the interval of most health checks.
 _TIMEOUT = 5.0
 _READY = 200
+_NOT_READY = 503
 
 
 @click.command(epilog="Made for a container's HEALTHCHECK.")
@@ -25,8 +26,10 @@ def healthcheck(path: Path | None, url: str | None, ca: Path | None) -> None:
     # It is open to all, so no token is shown.
     place = find_admin(path, url, ca)._replace(token=None)
     try:
-        status = ask(place, "GET", "/readyz", timeout=_TIMEOUT).status
+        answer = ask(place, "GET", "/readyz", timeout=_TIMEOUT)
     except NoAnswer as none:
         raise click.ClickException(f"no answer from {place}: {none}") from None
-    if status != _READY:
-        raise click.ClickException(f"{place} is not ready: /readyz says {status}")
+    if answer.status not in {_READY, _NOT_READY}:
+        raise click.ClickException(stranger(place, answer))
+    if answer.status != _READY:
+        raise click.ClickException(f"{place} is not ready: /readyz says {answer.status}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
+from proxy.cli import options
 from proxy.config.faults import Wrong
 from proxy.config.key_fields import FieldsInvalid, KeyLimitFields, read_key_fields
 from proxy.config.limit_fields import MessageSize
@@ -184,9 +185,7 @@ def _all_or(option: str, word: str, entries: Sequence[str]) -> list[str] | None:
 def _expiry(text: str, now: float) -> float | None:
     if text == "never":
         return None
-    if (
-        text.isascii() and text.replace(".", "", 1).isdigit()
-    ):  # In days, most would mean; for a duration it is seconds.
+    if options.unitless(text):
         raise click.UsageError(f"--expires {text} has no unit; {_FORMS}")
     try:
         # A minus stands in every moment and in no duration.

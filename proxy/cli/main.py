@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -38,7 +38,25 @@ class _Imported(UserDict[str, click.Command]):
 
 
 class _Commands(click.Group):
-    """A group that lists its commands without importing them."""
+    """A group that lists its commands without importing them, and knows where -c belongs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as wrong:
+            mend = "Options stand behind the command, as in `wskeeper serve -c FILE`."
+            raise click.UsageError(f"{wrong.format_message()} {mend}", wrong.ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as wrong:
+            params = () if wrong.ctx is None else wrong.ctx.command.params
+            takes_file = any("--config" in param.opts for param in params)
+            if not takes_file or "extra argument" not in wrong.message:
+                raise
+            mend = "a configuration is named with `-c FILE`"
+            raise click.UsageError(f"{wrong.message}; {mend}", wrong.ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

@@ -46,6 +46,8 @@ KEY: Final[Mend] = (
     "pass it on; nginx drops headers with `_` in their name: underscores_in_headers on;",
     "a proxy with a login of its own takes Authorization for itself: use another carrier",
 )
+LISTEN: Final[Mend] = ("dial its `listen`, which is 127.0.0.1:8080 unless set",)
+NO_KEY: Final[Mend] = ("give one with --key-file FILE, or in WSKEEPER_KEY",)
 ORIGINS: Final[Mend] = ("gateway: list it in the route's `origins`",)
 
 # Seconds after which well-known hops cut a silent connection.

@@ -136,6 +136,11 @@ class Reply(NamedTuple):
         return told if _CODE.fullmatch(told) else None
 
     @property
+    def of_operators(self) -> bool:
+        """Whether a listener for operators gave it: those name themselves, that of clients not."""
+        return self.header(b"server") == "wskeeper"
+
+    @property
     def problem(self) -> dict[str, object]:
         """The body as problem+json (RFC 9457); empty when it is none."""
         try:

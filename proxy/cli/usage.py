@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from proxy.stores.store import KeyStore, Usage
 
+_DAY: Final = 86_400
 _HEAD: Final = (
     "KEY",
     "#CONNECTIONS",
@@ -79,13 +80,21 @@ def usage(
 
 def _begin(text: str, at: float) -> float:
     """The moment that `--since` names."""
+    # A date that has been: an example of one to come would be refused in its turn.
+    week_ago = moment(at - 7 * _DAY)[:10]
+    mend = f"write how long ago, as in `24h` or `7d`, or a date that has been, as in `{week_ago}`"
+    if options.unitless(text):
+        raise click.UsageError(f"--since has no unit; {mend}")
     try:
         # A minus stands in every moment and in no duration.
-        return read_moment(text) if "-" in text else at - duration(text)
+        begin = read_moment(text) if "-" in text else at - duration(text)
     except Wrong as wrong:
-        raise click.UsageError(
-            f"--since {wrong.problem}; write it as in `7d`, `24h` or `2030-12-31`"
-        ) from None
+        neither = wrong.problem in {"is not a duration", "is not a moment"}
+        problem = "is neither a duration nor a moment" if neither else wrong.problem
+        raise click.UsageError(f"--since {problem}; {mend}") from None
+    if begin > at:
+        raise click.UsageError(f"--since lies in the future, where nothing was used; {mend}")
+    return begin
 
 
 def _rows(store: KeyStore, place: Place, reference: str | None, begin: float) -> Sequence[Usage]:

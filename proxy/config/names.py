@@ -123,7 +123,7 @@ def path(text: str) -> str:
         Wrong: it is ambiguous, or no path.
     """
     if not text.startswith("/"):
-        raise Wrong("does not begin with `/`", "write the path as in `/chat`")
+        raise Wrong("does not begin with `/`", f"write `{_path_in(text)}`")
     if "?" in text or "#" in text:
         raise Wrong("holds a query or fragment", "end it before the `?` or `#`")
     if "\\" in text:
@@ -143,6 +143,18 @@ def path(text: str) -> str:
             "write a path without it: such requests are refused",
         )
     return text
+
+
+def _path_in(text: str) -> str:
+    """What a text without a leading `/` most likely means: the path of a URL, or a bare name."""
+    rest = text.partition("://")[2].partition("/")[2] if "://" in text else text
+    # `^/chat` may be half of a pattern.
+    for likely in (rest, rest.partition("/")[2]):
+        try:
+            return path(f"/{likely}")
+        except Wrong:
+            pass
+    return "/ready"
 
 
 def route_path(text: str) -> str:

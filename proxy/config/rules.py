@@ -6,6 +6,7 @@ run shows every fault.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxy.config import names
@@ -22,6 +23,8 @@ _T = TypeVar("_T")
 
 # Paths at which the gateway itself answers, now or in a later version.
 _OWN_PATHS = ("/.wskeeper/ticket", "/.wskeeper/renew")
+# A segment that a router of pages would match with anything: `*`, `*.json`, `:room`.
+_PATTERN = re.compile(r"/([^/]*\*[^/]*|:[^/]+)")
 # As for keys that are imported.
 SHORT_SECRET = 20
 
@@ -110,6 +113,13 @@ def _routes(data: Data) -> Iterator[Finding]:
                 )
         if isinstance(host, str):
             host = read(names.host_pattern, host) or host
+        if isinstance(path, str) and (pattern := _PATTERN.search(path)):
+            yield Finding(
+                ("routes", index, "path"),
+                f"holds `{pattern[1]}`, which stands for itself: paths are no patterns",
+                f"write `{path[: pattern.start()] or '/'}`, which also matches everything under it",
+                "warning",
+            )
         if isinstance(path, str) and isinstance(host, str | None):
             first = by_place.setdefault((host, path), index)
             if first != index:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
 from proxy.config.faults import Finding, Several, Wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from proxy.config.faults import Where
 
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+# How alike two names are of which one is the other, misspelt.
+_SLIP = 0.8
+# Of a field that many sections have, so many places are named.
+_FEW = 3
 # Here a slip may put a secret where a name belongs.
 _SECRETIVE = frozenset({"keys", "admin", "jwt"})
 
@@ -33,7 +37,6 @@ MISSING = {
     "sha256": "write the digest of the token: `printf %s TOKEN | sha256sum`",
     "private_key": "name a PEM file with the certificate's private key",
 }
-_MAPPING = ("is not a mapping", "write its fields indented below it, or remove the line")
 _NUMBER = ("is not a whole number", "write it in digits, without quotes")
 _TOO_LARGE = ("is too large", "write a smaller number, or `null` for no limit")
 _BOOLEAN = ("is neither true nor false", "write `true` or `false`")
@@ -45,8 +48,10 @@ NOT_OF_A_KEY = {
     "head_size": "holds before the key is known",
 }
 _TEXTS = {
-    "model_type": _MAPPING,
-    "dict_type": _MAPPING,
+    "dict_type": (
+        "is not a mapping",
+        "write its fields indented below it, or remove the line",
+    ),
     "tuple_type": ("is not a list", "write each entry in a line of its own, behind `- `"),
     "int_type": _NUMBER,
     "int_parsing": _NUMBER,
@@ -77,6 +82,10 @@ def findings(
             yield Finding(where, "is missing", mend)
         elif details["type"] == "extra_forbidden":
             yield _unknown_field(where, model, within)
+        elif details["type"] == "model_type":
+            known = _fields_at(where, model)
+            mend = f"write its fields indented below it: {_listed(known)}; or remove the line"
+            yield Finding(_written(where, data)[0], "is not a mapping", mend)
         else:
             written, value = _written(where, data)
             wrong = details.get("ctx", {}).get("error")
@@ -127,28 +136,57 @@ def _unknown_field(where: Where, model: type[BaseModel], within: Where) -> Findi
     if name in NOT_OF_A_KEY and (*within, *where)[0] == "keys" and parents[-1:] == ["limits"]:
         return Finding(where, NOT_OF_A_KEY[name], "set it under `limits:` at the top level")
     known = _fields_at(tuple(parents), model)
+    secretive = not _SECRETIVE.isdisjoint((*within, *parents)[:1])
+    elsewhere = sorted(_places_of(name, model), key=lambda place: (place.count("."), place))
     near = difflib.get_close_matches(name.lower(), known, n=1)
+    fields = f"the fields here are {_listed(known)}"
+    slip = bool(difflib.get_close_matches(name.lower(), known, cutoff=_SLIP))
+    if elsewhere and not slip and not secretive:
+        mend = f"remove it, or move it to {_listed(elsewhere[:_FEW])}; {fields}"
+        return Finding(where, "is an unknown field", mend)
     if near:
         return Finding(where, "is an unknown field", f"did you mean `{near[0]}`?")
-    mend = f"remove it; the fields here are {', '.join(f'`{field}`' for field in known)}"
-    secretive = not _SECRETIVE.isdisjoint((*within, *parents)[:1])
+    mend = f"remove it; {fields}"
     if not _FIELD_NAME.fullmatch(name) or secretive:
         return Finding(tuple(parents), "has an unknown field", mend)
     return Finding(where, "is an unknown field", mend)
 
 
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _places_of(name: str, model: type[BaseModel], within: str = "") -> Iterator[str]:
+    """Where a model has a field of that name, at every depth."""
+    for field, info in model.model_fields.items():
+        shown = str(info.validation_alias or field)
+        if shown == name:
+            yield f"{within}{shown}"
+        section = _section_in(info.annotation)
+        if section is not None:
+            step = f"{shown}[]" if _is_list(info.annotation) else shown
+            yield from _places_of(name, section, f"{within}{step}.")
+
+
+def _is_list(annotation: Any) -> bool:
+    return tuple in {get_origin(part) for part in (annotation, *get_args(annotation))}
+
+
 def _fields_at(parents: Where, model: type[BaseModel]) -> list[str]:
     for step in parents:
         if isinstance(step, str):
-            model = _section_in(model.model_fields[step].annotation)
+            section = _section_in(model.model_fields[step].annotation)
+            assert section is not None, "only sections have fields"
+            model = section
     return [str(field.validation_alias or name) for name, field in model.model_fields.items()]
 
 
-def _section_in(annotation: Any) -> type[BaseModel]:
-    """The section that a field holds, behind `| None`, `tuple[…]` and `Annotated[…]`."""
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, if any, behind `| None`, `tuple[…]` and `Annotated[…]`."""
     pending = [annotation]
-    while True:
+    while pending:
         found = pending.pop()
         if isinstance(found, type) and issubclass(found, BaseModel):
             return found
         pending += get_args(found)
+    return None

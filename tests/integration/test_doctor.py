@@ -116,7 +116,14 @@ def test_route_that_takes_ordinary_requests_too_is_as_well(start):
 def test_without_a_key_it_says_that_one_would_open(start):
     status, told = doctor(start().url + "/app", key=None)
     assert status == 0
-    assert verdicts(told) == {"connection": "ok", "gateway": "ok", "upgrade": "ok"}
+    assert verdicts(told) == {
+        "connection": "ok",
+        "gateway": "ok",
+        "upgrade": "ok",
+        "key": "unsure",
+    }
+    assert told["key"]["text"] == "not examined: no key was given"
+    assert "--key-file FILE" in told["key"]["mend"][0]
 
 
 @pytest.mark.parametrize("carrier", ["bearer", "subprotocol", {"cookie": "k"}, {"query": "k"}])
@@ -153,14 +160,32 @@ def test_gateway_is_asked_what_it_takes_us_for(start):
     gateway = start()
     status, told = doctor(gateway.url + "/app", "--admin", gateway.admin_url)
     assert status == 0
-    assert told["client"]["verdict"] == "ok"
+    assert (told["admin"]["verdict"], told["client"]["verdict"]) == ("ok", "ok")
+    assert told["admin"]["text"].startswith(f"{gateway.admin_url} answers: wskeeper ")
     assert "takes us for 127.0.0.1" in told["client"]["text"]
 
 
-def test_gateway_that_cannot_be_asked_is_no_fault_of_the_connection(start):
-    status, told = doctor(start().url + "/app", "--admin", "http://127.0.0.1:1")
-    assert (status, told["client"]["verdict"]) == (0, "unsure")
+def test_session_that_the_asked_gateway_does_not_have_is_told(start):
+    gateway, other = start(), start()
+    status, told = doctor(gateway.url + "/app", "--admin", other.admin_url)
+    assert (status, told["admin"]["verdict"], told["client"]["verdict"]) == (0, "ok", "unsure")
     assert "cannot be asked" in told["client"]["text"]
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+def test_admin_listener_that_does_not_answer_is_told_with_a_key_or_without(start, key):
+    gateway = start()
+    public = gateway.url.replace("ws://", "http://")
+    for place, words in (
+        ("http://127.0.0.1:1", "is the gateway running?"),
+        (public, "not its admin listener: it answers 404 no_route; name its `admin.listen`"),
+    ):
+        status, told = doctor(gateway.url + "/app", "--admin", place, key=key)
+        # That is no fault of the connection.
+        assert (status, told["upgrade"]["verdict"], told["admin"]["verdict"]) == (0, "ok", "bad")
+        assert place in told["admin"]["text"]
+        assert words in told["admin"]["text"]
+        assert key is None or "admin listener" in told["client"]["text"]
 
 
 @pytest.mark.parametrize(

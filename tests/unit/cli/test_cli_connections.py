@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from proxy.cli.admin_client import NoAnswer
-from tests.unit.cli.admin_scene import UnixServer, admin, port
+from proxy.config.model import Admin
+from tests.unit.cli.admin_scene import Answering, UnixServer, admin, port
 from tests.unit.cli.keys_scene import failed
 
 if TYPE_CHECKING:
@@ -305,7 +306,57 @@ def test_something_else_is_not_taken_for_a_gateway(
     wskeeper: Command, answer: tuple[int, Any]
 ) -> None:
     with admin(HERE, answer) as server:
-        failed(listing(wskeeper, server), "is it the admin listener of a wskeeper?")
+        result = listing(wskeeper, server)
+    failed(result, f"is no admin listener of a wskeeper: {answer[0]} by BaseHTTP/", "no JSON")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (404, "no_route"),
+        (426, "upgrade_required"),
+        (401, "key_missing"),
+        (405, "method_not_allowed"),
+    ],
+)
+def test_the_listener_of_clients_is_not_taken_for_the_admins(
+    wskeeper: Command, status: int, code: str
+) -> None:
+    usual = Admin.model_fields["listen"].default
+    with admin(HERE, problem(status, code=code, title="No", detail="No.")) as server:
+        named = listing(wskeeper, server)
+        Path("c.yaml").write_text(f"admin: {{listen: '127.0.0.1:{port(server)}'}}\n")
+        found = wskeeper("connections", "list", "-c", "c.yaml")
+        health = wskeeper("healthcheck", *at(server))
+    told = f"wskeeper's clients connect (`listen`), not its admin listener: it answers {status}"
+    failed(named, told, f"`admin.listen`, which is {usual} unless set, with --admin")
+    failed(
+        found, told, "(`admin.listen` of c.yaml)", "does the gateway run with this configuration?"
+    )
+    failed(health, told)
+
+
+def test_the_listener_of_metrics_is_not_taken_for_the_admins(wskeeper: Command) -> None:
+    with admin(HERE, problem(404, code="no_such_path")) as server:
+        failed(listing(wskeeper, server), "`metrics.listen`", "name its `admin.listen`")
+
+
+def test_who_answers_cannot_move_the_cursor(
+    wskeeper: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answering, "server_version", "evil\x9b2J")
+    with admin(HERE, (404, b"no")) as server:
+        result = listing(wskeeper, server)
+    failed(result, "404 by evil")
+    assert "\x9b" not in result.stderr
+
+
+def test_a_name_without_a_server_header_is_left_out(
+    wskeeper: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answering, "send_response", Answering.send_response_only)
+    with admin(HERE, (404, b"no")) as server:
+        failed(listing(wskeeper, server), "of a wskeeper: 404, and no JSON")
 
 
 # The token ---------------------------------------------------------------------------------------
@@ -386,7 +437,11 @@ def test_a_certificate_is_checked(wskeeper: Command, tls: ssl.SSLContext) -> Non
         assert wskeeper(*line, "--admin-ca", "ca.pem").exit_code == 0
         other_name = ("--admin", f"https://localhost:{port(server)}", "--admin-ca", "ca.pem")
         failed(wskeeper("connections", "list", *other_name), "not trusted", "localhost")
-        failed(wskeeper("connections", "list", *at(server)), "no answer from http://")
+        failed(
+            wskeeper("connections", "list", *at(server)),
+            "no answer from http://",
+            "write --admin https://",
+        )
         assert wskeeper("healthcheck", *at(server, "https"), "--admin-ca", "ca.pem").exit_code == 0
     assert len(server.asked) == 2
 

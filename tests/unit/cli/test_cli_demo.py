@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,22 @@ def test_what_the_demo_says_is_so(run: Run, wskeeper: Callable[..., Result]) -> 
     folder = Path(run.config.store.removeprefix("sqlite:")).parent
     assert folder.name.startswith("wskeeper-demo-")
     assert not folder.exists()
+
+
+def test_commands_of_the_demo_are_those_of_its_installation(
+    run: Run, wskeeper: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lines() -> str:
+        return wskeeper("demo").stdout
+
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / "env/bin/python"))
+    assert "\n  env/bin/wskeeper connections list" in lines()
+    assert "\n  env/bin/python -m websockets " in lines()
+    assert "pip install" not in lines()
+    monkeypatch.setattr(sys, "executable", "/opt/my tools/python")
+    monkeypatch.setattr(demo_module, "find_spec", lambda _: None)
+    assert "\n  '/opt/my tools/'wskeeper keys revoke" in lines()
+    assert "`'/opt/my tools/'python -m pip install websockets` first):\n" in lines()
 
 
 def test_explanations_of_the_demo_stand_below_each_other(

@@ -323,7 +323,7 @@ def test_every_fault_is_told(wskeeper: Command) -> None:
 
 MOMENTS = st.none() | st.floats(0, 253_402_300_799.0) | st.integers(0, 4_000_000_000).map(float)
 COUNTS = st.none() | st.integers(1, 1000)
-RATES = st.none() | st.floats(0, 1e9, exclude_min=True)
+RATES = st.none() | st.floats(1e-6, 1e9)
 NETWORKS = st.lists(st.ip_addresses(v=4).map(lambda a: ipaddress.ip_network((a, 32))), max_size=3)
 
 

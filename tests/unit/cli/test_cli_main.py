@@ -52,6 +52,24 @@ def test_the_list_of_commands_says_what_their_own_help_says(
         assert f" {name} {command.help.splitlines()[0]}" in shown
 
 
+@pytest.mark.parametrize("words", [["check"], ["serve"], ["keys", "list"]])
+def test_a_configuration_without_its_option_is_told_where_it_belongs(
+    wskeeper: Callable[..., Result], words: list[str]
+) -> None:
+    behind = wskeeper(*words, "wskeeper.yaml")
+    assert behind.exit_code == 2
+    assert (
+        "extra argument (wskeeper.yaml); a configuration is named with `-c FILE`" in behind.stderr
+    )
+    before = wskeeper("-c", "wskeeper.yaml", *words)
+    assert before.exit_code == 2
+    assert (
+        "'-c'. Options stand behind the command, as in `wskeeper serve -c FILE`." in before.stderr
+    )
+    assert "-c FILE" not in wskeeper("version", "wskeeper.yaml").stderr
+    assert "-c FILE" not in wskeeper("stert").stderr
+
+
 @pytest.mark.parametrize("group", [[], ["keys"], ["connections"]])
 def test_no_summary_is_cut(wskeeper: Callable[..., Result], group: list[str]) -> None:
     _, summaries = wskeeper(*group, "--help").output.split("\nCommands:\n")

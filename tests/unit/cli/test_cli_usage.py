@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.unit.cli.keys_scene import CONFIG, created, failed, used
 
@@ -61,7 +64,31 @@ def test_usage_begins_where_it_is_told_to(wskeeper: Command) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert "nothing was used" in result.stderr
     assert json.loads(wskeeper("usage", "--since", "1h", "--json").stdout)["totals"] == []
-    failed(wskeeper("usage", "--since", "ever"), "--since is not a duration", code=2)
+
+
+@pytest.mark.parametrize(
+    ("since", "problem"),
+    [
+        ("tomorrow", "is neither a duration nor a moment"),
+        ("-7d", "is neither a duration nor a moment"),
+        ("2020-02-30", "does not exist"),
+        ("2999-01-01", "lies in the future"),
+        ("0h", "is not longer than nothing"),
+        ("7", "has no unit"),
+        ("1700000000", "has no unit"),
+        ("20y", "is neither a duration nor a moment"),
+    ],
+)
+def test_what_is_no_while_ago_is_told_with_one_that_is(
+    wskeeper: Command, since: str, problem: str
+) -> None:
+    created(wskeeper)
+    result = wskeeper("usage", f"--since={since}")
+    failed(result, f"--since {problem}" if problem[0] != "d" else problem, "`24h`", code=2)
+    examples = re.findall(r"`([^`]+)`", result.stderr)
+    assert any("-" in example for example in examples)
+    for example in examples:
+        assert wskeeper("usage", "--since", example).exit_code == 0
 
 
 def test_a_key_that_was_not_used_has_no_usage(wskeeper: Command) -> None:

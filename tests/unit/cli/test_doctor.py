@@ -199,3 +199,20 @@ def test_what_speaks_something_else_ends_the_examination(wskeeper: Command, begi
     assert result.exit_code == 1
     assert len(asked) == 1
     assert "✗ gateway " in result.stdout
+
+
+def test_listener_of_operators_ends_the_examination(wskeeper: Command) -> None:
+    page = b"HTTP/1.1 200 OK\r\nServer: wskeeper\r\nConnection: close\r\n\r\n"
+    with answering(page) as (url, asked):
+        result = wskeeper("doctor", url, WSKEEPER_KEY=KEY)
+    assert result.exit_code == 1
+    assert len(asked) == 1
+    assert "✗ gateway      this is where a wskeeper serves its operators" in result.stdout
+
+
+def test_admin_listener_that_is_away_is_told_before_the_url_is(wskeeper: Command) -> None:
+    result = wskeeper("doctor", NOBODY, "--admin", "http://127.0.0.1:1", "--json")
+    admin, connection = json.loads(result.stdout)["findings"]
+    assert (admin["probe"], admin["verdict"]) == ("admin", "bad")
+    assert "is the gateway running?" in admin["text"]
+    assert connection["probe"] == "connection"

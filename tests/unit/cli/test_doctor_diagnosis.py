@@ -20,6 +20,7 @@ from proxy.cli.diagnosis import (
     without_key,
 )
 from proxy.cli.observation import Connection, Idleness, Reply, Unreached, read_url
+from proxy.config.model import Config
 from proxy.errors import REFUSALS, Refused
 from proxy.handshake.answer import accept_for
 from proxy.handshake.head import parse_answer
@@ -138,6 +139,13 @@ def test_somebody_else_is_named() -> None:
     assert_found(told, "unsure", "no sign of a wskeeper: nginx/1.22 answers", "200", mend="hop")
     told = of_plain(PLACE, answer(200, nonce=b""))
     assert_found(told, "unsure", "does not name itself", mend="hop")
+
+
+@pytest.mark.parametrize("lines", [(), ("X-Wskeeper-Code: no_such_path",)])
+def test_listener_of_operators_is_told_from_that_of_clients(lines: tuple[str, ...]) -> None:
+    told = of_plain(PLACE, answer(404, "Server: wskeeper", *lines, nonce=b""))
+    usual = Config.model_fields["listen"].default
+    assert_found(told, "bad", "serves its operators (`admin.listen`)", mend=f"{usual} unless set")
 
 
 def test_redirect_of_an_ordinary_get_is_bad() -> None:

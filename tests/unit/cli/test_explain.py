@@ -319,7 +319,9 @@ def test_headers_may_come_from_a_file_or_stdin(wskeeper: Command, explain: Comma
     line = f"X-Api-Key: {SECRET}\r\n".encode()
     result = wskeeper("explain", "--path", "/chat", "--header", "@-", stdin=line)
     assert steps(result)["carrier"] == "header X-Api-Key"
-    failed(explain("/chat", "--header", "@nowhere"), "No such file", code=2)
+    told = ("--header", "`nowhere`", "No such file", "@ and the path")
+    failed(explain("/chat", "--header", "@nowhere"), *told, code=2)
+    failed(explain("/chat", "--header", "@."), "`.`", "Is a directory", code=2)
 
 
 def test_a_faulty_configuration_is_one_line(explain: Command) -> None:

@@ -157,7 +157,10 @@ def test_a_limit_that_is_none_is_a_fault_at_its_place(name: str, value: object) 
     [
         ("connections", 0, "", "or `null` for no limit"),
         ("connections_per_subject", 1.5, "", "in digits"),
-        ("messages_per_second", 0, "", "above 0"),
+        ("messages_per_second", 0, "", "from 0.000001"),
+        ("messages_per_second", 9e-7, "", "from 0.000001"),
+        # The smallest number there is: its inverse, the seconds to wait, is no number at all.
+        ("handshakes_per_second", 5e-324, "", "from 0.000001"),
         ("handshakes_per_second", "10", "", "such as `10` or `0.5`"),
         ("bytes_per_second", -5, "", "as in `64KiB`"),
         ("message_size", "64KB/s", "", "as in `64KiB`"),

@@ -135,6 +135,27 @@ def test_an_ambiguous_or_reserved_path_is_refused(text: str, problem: str) -> No
         names.route_path(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("ready", "/ready"),
+        (".wskeeper/ready", "/.wskeeper/ready"),
+        ("http://127.0.0.1:8080/ready", "/ready"),
+        ("ws://h", "/"),
+        ("", "/"),
+        ("^/chat", "/chat"),
+        ("~ ^/chat/", "/chat/"),
+        ("not a path", "/"),
+        ("ws://h/a/../b", "/ready"),
+        ("^/a b", "/ready"),
+    ],
+)
+def test_a_path_without_its_slash_is_told_with_it(text: str, mend: str) -> None:
+    with pytest.raises(Wrong) as told:
+        names.path(text)
+    assert told.value.mend == f"write `{mend}`"
+
+
 def test_a_health_path_may_lie_in_the_gateways_own_folder() -> None:
     assert names.path("/.wskeeper/ready") == "/.wskeeper/ready"
 

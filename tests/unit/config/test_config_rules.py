@@ -107,6 +107,27 @@ def test_an_upstreams_key_needs_its_certificate(folder: ConfigFolder) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "found", "mend"),
+    [
+        ("/chat/*", "*", "`/chat`"),
+        ("/*", "*", "`/`"),
+        ("/a/**/b", "**", "`/a`"),
+        ("/a/x*.json", "x*.json", "`/a`"),
+        ("/rooms/:id/socket", ":id", "`/rooms`"),
+        ("/a:b/c", None, None),
+        ("/a/:", None, None),
+    ],
+)
+def test_a_path_that_looks_like_a_pattern_deserves_a_warning(
+    folder: ConfigFolder, path: str, found: str | None, mend: str | None
+) -> None:
+    text = f"{KEYS}routes: [{{name: x, path: '{path}', upstream: 'ws://h'}}]"
+    warnings = [fault for fault in folder.load(text).warnings if fault.path == "routes[0].path"]
+    assert [fault.problem.split("`")[1] for fault in warnings] == ([found] if found else [])
+    assert all(f"write {mend}," in fault.mend for fault in warnings)
+
+
+@pytest.mark.parametrize(
     ("text", "path", "problem"),
     [
         (route("auth: none"), "routes[0].auth", "admits everybody"),

@@ -53,7 +53,7 @@ def test_every_balance_is_taken(balance: str) -> None:
         ("targets: [ws://a, WS://A:80/]", "targets[1]", "is also `targets[0]`", "keep one"),
         (f"{TWO}, balance: random", "balance", "is not a word", "`round_robin`"),
         (f"{TWO}, health: /healthz", "health", "is not a mapping", "fields"),
-        (f"{TWO}, health: {{path: healthz}}", "health.path", "does not begin", "/chat"),
+        (f"{TWO}, health: {{path: healthz}}", "health.path", "does not begin", "write `/healthz`"),
         (
             f"{TWO}, health: {{interval: 10ms, timeout: 1ms}}",
             "health.interval",
