@@ -85,10 +85,6 @@ def rotate(
 ) -> None:
     """Give a key a new secret, printed once. The one before stays valid for a while."""
     place = Place(path, url)
-    if options.unitless(overlap) and float(overlap):
-        raise click.UsageError(
-            "--overlap has no unit; write it as in `24h` or `7d`, or `0` for none"
-        )
     try:
         seconds = duration(overlap, zero=True)
     except Wrong as wrong:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
-from proxy.cli import options
 from proxy.config.faults import Wrong
 from proxy.config.key_fields import FieldsInvalid, KeyLimitFields, read_key_fields
 from proxy.config.limit_fields import MessageSize
@@ -40,6 +39,7 @@ _OPTIONS: Final = {
 _ABOVE_NOTHING: Final = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?")
 # Limits whose value is a size or a word, with one that each could have.
 _NO_NUMBERS: Final = {"message_size": "64KiB", "bytes_per_second": "1MiB", "on_exceed": "close"}
+_BARE_NUMBER: Final = re.compile(r"[0-9]*\.?[0-9]+|[0-9]+\.")
 _FORMS: Final = "write it as in `90d`, `2030-12-31` or `2030-12-31T23:59:59Z`, or `never`"
 
 
@@ -185,7 +185,8 @@ def _all_or(option: str, word: str, entries: Sequence[str]) -> list[str] | None:
 def _expiry(text: str, now: float) -> float | None:
     if text == "never":
         return None
-    if options.unitless(text):
+    # In days, most would mean; for a duration it is seconds.
+    if _BARE_NUMBER.fullmatch(text.strip()):
         raise click.UsageError(f"--expires {text} has no unit; {_FORMS}")
     try:
         # A minus stands in every moment and in no duration.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,14 +41,6 @@ _admin_ca = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="PEM bundle that an https admin listener is trusted by, in place of the system's.",
 )
-
-
-_BARE_NUMBER = re.compile(r"[0-9]*\.?[0-9]+|[0-9]+\.")
-
-
-def unitless(text: str) -> bool:
-    """Whether a duration is a bare number: seconds, where most would mean days or hours."""
-    return _BARE_NUMBER.fullmatch(text.strip()) is not None
 
 
 def admin(command: _F) -> _F:

@@ -83,8 +83,6 @@ def _begin(text: str, at: float) -> float:
     # A date that has been: an example of one to come would be refused in its turn.
     week_ago = moment(at - 7 * _DAY)[:10]
     mend = f"write how long ago, as in `24h` or `7d`, or a date that has been, as in `{week_ago}`"
-    if options.unitless(text):
-        raise click.UsageError(f"--since has no unit; {mend}")
     try:
         # A minus stands in every moment and in no duration.
         begin = read_moment(text) if "-" in text else at - duration(text)
