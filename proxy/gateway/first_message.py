@@ -200,8 +200,9 @@ class FirstMessageDoor(asyncio.Protocol):
 
     def _looked_up(self, verdict: asyncio.Task[None]) -> None:
         self._verdict = None
-        failure = None if verdict.cancelled() else verdict.exception()
-        if self._phase is not _Phase.VERIFYING or verdict.cancelled():
+        # A client that is still there is not let in by what never came to an end.
+        failure = RuntimeError("cancelled") if verdict.cancelled() else verdict.exception()
+        if self._phase is not _Phase.VERIFYING:
             return
         if failure is None:
             self._call_upstream()

@@ -171,7 +171,7 @@ class FrontDoor(asyncio.Protocol):
         shown = self._transport.get_extra_info("peercert") if house.secure else None
         try:
             head = parse_request(raw)
-            if b"upgrade" not in head.headers.by_name and house.plain.serves(head):
+            if house.plain.serves(head):
                 house.plain.take(self._transport, head, raw, rest, self._source)
                 return
             request = admission.receive(
@@ -231,7 +231,8 @@ class FrontDoor(asyncio.Protocol):
         house, request = self._house, self._request
         house.unproven -= 1
         self._verdict = None
-        failure = None if verdict.cancelled() else verdict.exception()
+        # A client that is still there is not let in by what never came to an end.
+        failure = RuntimeError("cancelled") if verdict.cancelled() else verdict.exception()
         if request is None:
             return
         self._request = None

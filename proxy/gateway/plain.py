@@ -17,10 +17,13 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.errors import Refused
 from proxy.handshake.client import LOCAL, peer_address
+from proxy.handshake.http_body import body_of
 from proxy.handshake.reply import problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from aiohttp import StreamReader
 
     from proxy.gateway.front import FrontDoor
     from proxy.handshake.client import Address
@@ -85,10 +88,13 @@ class PlainHttp:
         self._head_size = head_size
 
     def serves(self, head: RequestHead) -> bool:
-        """Whether a request is for one of these services."""
-        if b"upgrade" in head.headers.by_name:
+        """Whether a request is for one of these services.
+
+        One that offers `Upgrade: h2c` is, as that may be declined (RFC 9110 section 7.8).
+        """
+        if head.target != self._health_path and head.target not in self._services:
             return False
-        return head.target == self._health_path or head.target in self._services
+        return not head.headers.lists(b"upgrade", b"websocket")
 
     def take(
         self,
@@ -106,10 +112,11 @@ class PlainHttp:
             raw: its head as it came.
             rest: what arrived behind it.
             source: the client's address, where it is not the socket's peer; else None.
+
+        Raises:
+            Refused: `bad_request`: two readers could differ on where its body ends.
         """
-        takes_body = b"transfer-encoding" in head.headers or (
-            head.headers.all(b"content-length") not in ([], [b"0"])
-        )
+        takes_body = not body_of(head).complete
         handler = _Handler(self, self._server, self._head_size, head, source, takes_body)
         handler.service = self._services.get(head.target)
         transport.set_protocol(handler)
@@ -156,6 +163,7 @@ class _Handler(RequestHandler):
 
     __slots__ = (
         "_answered",
+        "_body",
         "_next",
         "_plain",
         "_server",
@@ -181,6 +189,7 @@ class _Handler(RequestHandler):
             max_line_size=head_size,
             max_field_size=head_size,
             lingering_time=_BODY_LINGER,
+            auto_decompress=False,
         )
         self._plain = plain
         self._server = server
@@ -189,6 +198,8 @@ class _Handler(RequestHandler):
         self.service: Service | None = None
         self._source = source
         self._takes_body = takes_body
+        # Set once the head is parsed.
+        self._body: StreamReader | None = None
         # What arrived behind the request; it waits for the answer.
         self._next = b""
         # Set once the answer is written and the connection is to be kept.
@@ -203,12 +214,21 @@ class _Handler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._takes_body or not self._request_count:
             super().data_received(data)
+            if self._body is None and self._messages:
+                self._body = self._messages[0][1]
+            if self._request_count > 1:
+                self._end_body()
             return
         self._next += data
         if self._answered:
             self._return()
         elif len(self._next) > MAX_EARLY and self.transport is not None:
             self.transport.pause_reading()
+
+    def _end_body(self) -> None:
+        """What came is no more of the body; whoever still waits for that is told so."""
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(web.RequestPayloadError())
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

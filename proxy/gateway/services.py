@@ -18,6 +18,8 @@ from proxy.auth.wishes import Wish, read_renewal, read_wish
 from proxy.errors import Refused
 from proxy.gateway.limit_met import LimitMet
 from proxy.handshake.client import client_of, text_of
+from proxy.handshake.http_answer import CONTINUE
+from proxy.handshake.http_request import expects_continue
 from proxy.handshake.reply import problem
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ TICKET_PATH: Final = b"/.wskeeper/ticket"
 RENEW_PATH: Final = b"/.wskeeper/renew"
 
 _MAX_BODY: Final = 16 * 1024
+_AT_MOST: Final = "Send at most 16 KiB."
 _BODY_WITHIN: Final = 10.0
 _PREFLIGHT_AGE: Final = 600
 
@@ -155,7 +158,7 @@ class _Service:
             if request.method == "OPTIONS":
                 answer = self._preflight(head, readable=readable)
             else:
-                answer = await self._serve(await _body(request), head, client, request_id)
+                answer = await self._serve(await _body(request, head), head, client, request_id)
         except Refused as refused:
             self._shared.log.info(
                 "service_refused",
@@ -307,6 +310,11 @@ class RenewalService(_Service):
         if wish.expires_in is not None:
             ends.append(question.now + wish.expires_in)
         session.until = min((end for end in ends if end is not None), default=None)
+        if principal.key is not None:
+            # The newer secret holds the session from now on, so that rotation does not end it.
+            shown = {session.principal.digest, principal.digest}
+            newer = next(one.digest for one in principal.key.secrets if one.digest in shown)
+            session.principal = session.principal._replace(digest=newer)
         self._shared.log.info("session_renewed", request_id=id, session=session.id)
         return web.Response(status=204)
 
@@ -319,19 +327,27 @@ def _set(fields: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-async def _body(request: web.BaseRequest) -> dict[str, Any]:
+async def _body(request: web.BaseRequest, head: RequestHead) -> dict[str, Any]:
     """The JSON object of a POST; nothing at all is an empty one."""
     if request.method != "POST":
         raise Refused("method_not_allowed", "Ask with POST.", (("Allow", "POST"),))
+    if b"content-encoding" in head.headers:
+        raise Refused("body_invalid", "Send the body without Content-Encoding.")
+    if (request.content_length or 0) > _MAX_BODY:
+        raise Refused("body_too_large", _AT_MOST)
+    if expects_continue(head) and request.transport is not None:
+        request.transport.write(CONTINUE)
     data = bytearray()
     try:
         async with asyncio.timeout(_BODY_WITHIN):
             async for piece in request.content.iter_any():
                 data += piece
                 if len(data) > _MAX_BODY:
-                    raise Refused("body_too_large", "Send at most 16 KiB.")
+                    raise Refused("body_too_large", _AT_MOST)
     except TimeoutError:
         raise Refused("head_timeout", "Send the whole body at once.") from None
+    except (web.RequestPayloadError, OSError):
+        raise Refused("bad_request", "Send the body whole, and framed as its head says.") from None
     if not data:
         return {}
     if request.content_type != "application/json":

@@ -99,6 +99,20 @@ def test_key_renews_what_its_ticket_opened(ways: Scene) -> None:
     assert echoes(client)
 
 
+def test_session_that_a_rotated_key_renewed_outlives_the_old_secret(ways: Scene) -> None:
+    made = ways.api.create("rotating")
+    by_new, by_old = (ways.ticket(made["secret"]) for _ in range(2))
+    renewed, left = (ways.door.open(TICKET_QUERY.request(it["ticket"])) for it in (by_new, by_old))
+    rotated = ways.api.rotate("rotating", "2s")
+    assert renew(ways, by_new["session"], rotated["secret"]).status == 204
+    # Another backend may not have the new one yet.
+    assert renew(ways, by_new["session"], made["secret"]).status == 204
+    left.expect_close(1008, "key_expired")
+    assert echoes(renewed)
+    ways.api.act("revoke", "rotating")
+    renewed.expect_close(1008, "key_revoked")
+
+
 def test_token_renews_what_its_ticket_opened(ways: Scene) -> None:
     headers = {"Authorization": f"Bearer {jwt(sub='ada', lasts=2)}"}
     answer = ask(ways.gateway, "/.wskeeper/ticket", {"route": "ticket"}, headers=headers)

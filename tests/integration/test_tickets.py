@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import sqlite3
 import threading
 import time
@@ -13,7 +15,7 @@ import pytest
 
 from tests.harness.client import Door
 from tests.harness.gateway import Gateway
-from tests.harness.heads import upgrade
+from tests.harness.heads import plain, upgrade
 from tests.harness.operators import AdminApi
 from tests.harness.process import BUSY, wait_until
 from tests.harness.upstream import Upstream
@@ -93,6 +95,16 @@ def buy(ways: Scene, sold: list[str]) -> Any:
         return made
 
     return buy
+
+
+SALE = b'{"route":"ticket"}'
+
+
+def sale(*lines: str) -> bytes:
+    """The head of a request for a ticket."""
+    return plain(
+        TICKET, f"X-Api-Key: {KEY}", "Content-Type: application/json", *lines, method="POST"
+    )
 
 
 def refused(answer: Answer, status: int, code: str) -> dict[str, Any]:
@@ -461,6 +473,66 @@ def test_body_is_bounded(ways: Scene) -> None:
     refused(ask(ways.gateway, TICKET, body, key=KEY), 413, "body_too_large")
     padded = b'{"route": "ticket"' + b" " * (16 * 1024 - 19) + b"}"
     assert ask(ways.gateway, TICKET, padded, key=KEY).status == 201
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        (("Content-Length: 18, 18",), SALE),
+        (("Content-Length: 18", "Transfer-Encoding: chunked"), SALE),
+        (("Transfer-Encoding: gzip, chunked",), SALE),
+        (("Transfer-Encoding: chunked",), b"zz\r\n"),
+        (("Transfer-Encoding: chunked",), b"12\r\n" + SALE + b"\r\nzz\r\n"),
+    ],
+)
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["at once", "in pieces"])
+def test_body_that_is_not_framed_is_refused_at_once(
+    ways: Scene, lines: tuple[str, ...], body: bytes, pause: float
+) -> None:
+    client = ways.door.connect()
+    client.send(sale(*lines))
+    time.sleep(pause)
+    client.send(body)
+    response = client.read_response()
+    assert (response.status, response.code) == (400, "bad_request")
+
+
+def test_body_that_is_compressed_is_refused(ways: Scene) -> None:
+    body = gzip.compress(SALE)
+    for coding in ("gzip", "deflate", "none-such"):
+        lines = (f"Content-Length: {len(body)}", f"Content-Encoding: {coding}")
+        response = ways.door.send(sale(*lines) + body).read_response()
+        assert (response.status, response.code) == (422, "body_invalid")
+
+
+def test_client_that_leaves_within_its_body_is_no_fault_of_ours(ways: Scene) -> None:
+    before = len(ways.gateway.events("service_refused"))
+    client = ways.door.send(sale("Content-Length: 18") + SALE[:5])
+    time.sleep(0.1)
+    client.reset()
+    assert wait_until(lambda: len(ways.gateway.events("service_refused")) > before)
+    assert not ways.gateway.events("internal_error")
+
+
+def test_client_that_waits_for_the_word_to_go_on_gets_it(ways: Scene, sold: list[str]) -> None:
+    client = ways.door.send(sale(f"Content-Length: {len(SALE)}", "Expect: 100-continue"))
+    assert client.read_head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(SALE)
+    response = client.read_response()
+    assert response.status == 201
+    sold.append(json.loads(response.body)["ticket"])
+    client = ways.door.send(sale(f"Content-Length: {1 << 30}", "Expect: 100-continue"))
+    assert client.read_response().code == "body_too_large"
+
+
+@pytest.mark.parametrize("offer", ["h2c", "TLS/1.0", "h2c, foo/2"])
+def test_other_protocol_that_is_offered_is_declined(
+    ways: Scene, sold: list[str], offer: str
+) -> None:
+    lines = (f"Upgrade: {offer}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABk")
+    response = ways.door.send(sale(f"Content-Length: {len(SALE)}", *lines) + SALE).read_response()
+    assert response.status == 201
+    sold.append(json.loads(response.body)["ticket"])
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])

@@ -365,6 +365,18 @@ def test_fault_of_ours_in_a_verdict(scene: Scene, monkeypatch: pytest.MonkeyPatc
     assert isinstance(line["failure"], RuntimeError)
 
 
+def test_verdict_that_was_cancelled_lets_nobody_in(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.slowly(monkeypatch, bearer_of("jwt", "ada", {}, until=None))
+    client = scene.opens()
+    client.sends(HELLO)
+    scene.verdicts[0].cancel()
+    scene.verdicts[0].is_told()
+    assert ended(client) == (1011, "internal_error")
+    assert not scene.gateway.dialer.dials
+
+
 def test_fault_of_ours_in_dialling(scene: Scene) -> None:
     scene.gateway.dialer.failure = RuntimeError("CANARY")
     client = scene.opens()

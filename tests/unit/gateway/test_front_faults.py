@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from proxy.auth.question import NotAtOnce
 from proxy.deadlines import Deadlines
 from proxy.gateway.front import FrontDoor
 from proxy.gateway.house import House
 from tests.harness.heads import Response, upgrade
+from tests.unit.gateway.scene import Client, Gateway
 from tests.unit.loop import FakeLoop, FakeTransport
 
 
@@ -84,3 +86,38 @@ def test_unforeseen_fault_is_a_500_that_tells_nothing(
     assert admission.refusals == ["internal_error"]
     assert not house.opening
     assert not house.waiting
+
+
+class Cancelled:
+    """A task on paper that somebody cancels."""
+
+    def __init__(self, coroutine: Any, *, name: str) -> None:
+        assert name == "identify"
+        coroutine.close()
+
+    def add_done_callback(self, done: Any) -> None:
+        self.ends = lambda: done(self)
+
+    def cancelled(self) -> bool:
+        return True
+
+
+def test_verdict_that_was_cancelled_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_at_once(_request: Any) -> None:
+        raise NotAtOnce
+
+    loop = FakeLoop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    gateway, verdicts = Gateway(), []
+    monkeypatch.setattr(gateway.admission, "identify", not_at_once)
+    gateway.house.loop = SimpleNamespace(
+        create_task=lambda *args, **fields: (
+            verdicts.append(Cancelled(*args, **fields)) or verdicts[-1]
+        )
+    )
+    client = Client(FrontDoor(gateway.house))
+    client.sends(upgrade("/chat"))
+    verdicts[0].ends()
+    assert client.answer == (500, "internal_error")
+    assert not gateway.dialer.dials
+    assert not gateway.house.opening

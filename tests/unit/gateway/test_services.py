@@ -62,6 +62,7 @@ class Asked:
     def __init__(self, method: str, pieces: list[bytes], kind: str, wait: float) -> None:
         self.method = method
         self.content_type = kind
+        self.content_length = None
         self.content = self
         self._pieces = pieces
         self._wait = wait
