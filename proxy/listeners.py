@@ -36,6 +36,12 @@ _OTHER_FILES: Final = 64
 # Each session has two sockets.
 _FILES_PER_SESSION: Final = 2
 
+# What to do beside changing the address, by why it cannot be listened on.
+_MENDS: Final[dict[int | None, str]] = {
+    errno.EADDRINUSE: "free the address or ",
+    errno.EADDRNOTAVAIL: "this machine has no such address: ",
+    errno.EACCES: "allow this user to listen there or ",
+}
 
 # What stands for the field where there is no file, as with `serve --upstream`.
 _WITHOUT_FILE: Final = {
@@ -138,7 +144,7 @@ def listening_socket(address: Address, *, name: str) -> socket.socket:
         instead = f" (or {_WITHOUT_FILE[name]})" if name in _WITHOUT_FILE else ""
         raise CannotListen(
             f"cannot listen on {address} ({failure.strerror or failure}); "
-            f"free the address or change '{name}'{instead}"
+            f"{_MENDS.get(failure.errno, '')}change '{name}'{instead}"
         ) from None
 
 

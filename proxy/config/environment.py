@@ -39,6 +39,10 @@ class Variables:
         self._environ = environ
         self._read_file = read_file
 
+    def beginning_with(self, prefix: str) -> list[str]:
+        """The names that begin so."""
+        return sorted(name for name in self._environ if name.startswith(prefix))
+
     def get(self, name: str) -> str | None:
         """The value of `NAME`, or the content of the file that `NAME_FILE` names, or None.
 

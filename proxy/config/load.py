@@ -21,7 +21,7 @@ from proxy.config.document import Unreadable, parse
 from proxy.config.environment import Variables, expand
 from proxy.config.faults import ConfigInvalid, Fault, Wrong
 from proxy.config.model import Config
-from proxy.config.overrides import Draft, apply_flags, apply_variables
+from proxy.config.overrides import Draft, apply_flags, apply_variables, misspelt
 from proxy.config.places import variable
 
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ def load(
         ConfigInvalid: with every fault, and the warnings beside them.
     """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
-    draft = _draft(path, Variables(environ, _read_text), given)
+    variables = Variables(environ, _read_text)
+    draft = _draft(path, variables, given)
     config, findings = _validated(draft)
     places = draft.places
-    faults = [*draft.faults, *places.faults(findings)]
+    faults = [*draft.faults, *misspelt(draft, variables), *places.faults(findings)]
     if config is None or any(fault.severity == "error" for fault in faults):
         raise ConfigInvalid(faults)
     return Loaded(config, tuple(faults), draft.path, places)
@@ -141,7 +142,7 @@ def _draft(
         _read_file(draft, variables)
     if draft.faults and not draft.data:
         # Nothing further could be looked at.
-        raise ConfigInvalid(draft.faults)
+        raise ConfigInvalid([*draft.faults, *misspelt(draft, variables)])
     apply_flags(draft, given)
     apply_variables(draft, variables, given)
     return draft

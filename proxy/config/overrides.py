@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.config import targets
 from proxy.config.document import Document
@@ -28,6 +29,21 @@ _ADDRESSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("WSKEEPER_ADMIN_LISTEN", ("admin", "listen")),
     ("WSKEEPER_STORE", ("store",)),
 )
+_PREFIX: Final = "WSKEEPER_"
+# What other parts of wskeeper ask the environment for.
+_ASKED_ELSEWHERE: Final = (
+    "WSKEEPER_ADMIN_URL",
+    "WSKEEPER_CONFIG",
+    "WSKEEPER_EVENT_LOOP",
+    "WSKEEPER_KEY",
+)
+KNOWN: Final = frozenset(
+    name + suffix
+    for name in (*dict(_TEXTS), *dict(_ADDRESSES), *_ASKED_ELSEWHERE)
+    for suffix in ("", "_FILE")
+)
+# How alike a slip and what was meant are. Kubernetes sets such as WSKEEPER_ADMIN_PORT by itself.
+_SLIP: Final = 0.75
 
 
 @dataclass
@@ -121,6 +137,21 @@ def apply_variables(draft: Draft, variables: Variables, given: Mapping[str, str]
     for name, where in _ADDRESSES:
         if where[0] not in given and (value := _value(draft, variables, name)):
             draft.set(where, _from_here(value), variable(name))
+
+
+def misspelt(draft: Draft, variables: Variables) -> list[Fault]:
+    """Warnings of variables that nothing asks for and that look like one of wskeeper's."""
+    asked = KNOWN.union(*draft.variables.values())
+    endings = {name.removeprefix(_PREFIX): name for name in KNOWN}
+    faults = []
+    for name in variables.beginning_with(_PREFIX):
+        ending = name.removeprefix(_PREFIX)
+        near = difflib.get_close_matches(ending, endings, n=1, cutoff=_SLIP)
+        if name not in asked and near:
+            mend = f"did you mean `{endings[near[0]]}`?"
+            problem = "is no variable of wskeeper's"
+            faults.append(Fault("environment", None, name, problem, mend, "warning"))
+    return faults
 
 
 def _value(draft: Draft, variables: Variables, name: str) -> str | None:

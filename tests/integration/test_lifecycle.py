@@ -100,7 +100,17 @@ def test_port_in_use_is_one_clear_line(tmp_path):
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("Error: cannot listen on " + address)
+    assert "free the address or change 'listen' (or --listen or WSKEEPER_LISTEN)" in last
     assert "Traceback" not in result.stderr
+
+
+def test_an_address_of_another_machine_is_one_clear_line(tmp_path):
+    written(tmp_path, listen="192.0.2.1:8080")
+    result = run("serve", folder=tmp_path)
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: cannot listen on 192.0.2.1:8080 ")
+    assert "this machine has no such address: change 'listen'" in last
 
 
 def test_unreadable_tls_file_is_one_clear_line(tmp_path):

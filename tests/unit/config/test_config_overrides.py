@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import proxy
+from proxy.config.faults import ConfigInvalid
+from proxy.config.overrides import KNOWN
 from proxy.config.values import TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
@@ -72,6 +77,59 @@ def test_faults_of_variables_and_flags_name_them(folder: ConfigFolder) -> None:
         "WSKEEPER_STORE",
     ]
     assert {fault.file for fault in faults} == {"environment", "command line"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WSKEEPER_LISTN", "WSKEEPER_LISTEN"),
+        ("WSKEEPER_LOGLEVEL", "WSKEEPER_LOG_LEVEL"),
+        ("WSKEEPER_ADMIN_TOKENFILE", "WSKEEPER_ADMIN_TOKEN_FILE"),
+        ("WSKEEPER_EVENTLOOP", "WSKEEPER_EVENT_LOOP"),
+    ],
+)
+def test_a_misspelt_variable_is_warned_of_without_its_value(
+    folder: ConfigFolder, name: str, meant: str
+) -> None:
+    [warning] = folder.load(ECHO, {name: "canary"}).warnings
+    assert str(warning) == (
+        f"environment: {name}: is no variable of wskeeper's; did you mean `{meant}`?"
+    )
+    assert warning.severity == "warning"
+    # One service without a file starts all the same.
+    assert len(folder.load(environ={name: "canary"}, upstream="ws://h:9000").warnings) == 1
+
+
+def test_a_misspelt_variable_is_named_beside_what_is_missing_for_it(folder: ConfigFolder) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        folder.load(environ={"WSKEEPER_CONFG": "other.yaml"})
+    missing, warning = caught.value.faults
+    assert (missing.problem, missing.severity) == ("there is no configuration", "error")
+    assert "did you mean `WSKEEPER_CONFIG`?" in str(warning)
+
+
+def test_variables_of_others_are_not_warned_of(folder: ConfigFolder) -> None:
+    environ = {
+        # What the document asks for, and what Kubernetes sets for services of these names.
+        "WSKEEPER_LISTENS": "127.0.0.1:1",
+        "WSKEEPER_PORT": "tcp://10.0.0.1:8080",
+        "WSKEEPER_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "WSKEEPER_SERVICE_HOST": "10.0.0.1",
+        "WSKEEPER_ADMIN_PORT": "tcp://10.0.0.1:9090",
+        "WSKEEPER_ADMIN_SERVICE_PORT": "9090",
+        "WSKEEPER_KEY": "for the doctor",
+    }
+    assert folder.load(ECHO + "listen: ${WSKEEPER_LISTENS}\n", environ).warnings == ()
+
+
+def test_every_variable_that_the_program_asks_for_is_known() -> None:
+    package = Path(proxy.__file__).parent
+    named = {
+        name
+        for module in package.rglob("*.py")
+        for name in re.findall(r'"(WSKEEPER_[A-Z_]*[A-Z])"', module.read_text())
+    }
+    assert named <= KNOWN
 
 
 def test_a_section_that_is_no_mapping_stays_a_fault_beside_its_variable(
