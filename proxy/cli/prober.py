@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from proxy.cli.observation import Connection, Idleness, Reply, Unreached
 from proxy.errors import NORMAL, Refused
 from proxy.handshake.answer import AnswerReader
-from proxy.handshake.body import unframe
+from proxy.handshake.body import RefusalBody
 from proxy.relay.frames import FIN, LENGTH_BITS, MASKED, OPCODE_BITS, Opcode, close_frame, unmask
 
 if TYPE_CHECKING:
@@ -199,14 +199,14 @@ class Probe:
             self._frames.feed(data)
 
     async def _body(self, headers: Headers, data: bytes) -> bytes:
+        body = RefusalBody(headers)
         with contextlib.suppress(OSError):
             async with asyncio.timeout(_SETTLE):
-                while not unframe(headers, data)[1]:
-                    more = await self._reader.read(_READ)
-                    if not more:
+                while not body.feed(data):
+                    data = await self._reader.read(_READ)
+                    if not data:
                         break
-                    data += more
-        return unframe(headers, data)[0]
+        return body.taken
 
 
 async def reach(place: Place, context: ssl.SSLContext | None) -> Connection | Unreached:

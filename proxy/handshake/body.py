@@ -2,57 +2,70 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
+from proxy.handshake.head import Malformed
+from proxy.handshake.http_body import ChunkedBody, LengthBody
 from proxy.handshake.reply import MAX_REFUSAL_BODY
 
 if TYPE_CHECKING:
     from proxy.handshake.head import Headers
 
-_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[^\r\n]*)?\r\n")
-
 # What is read of a body in its framing; chunks of one byte cost six.
 MAX_FRAMED: Final = 2 * MAX_REFUSAL_BODY
 
+# Digits of a length that matter: more than anybody reads.
+_DIGITS: Final = 18
 
-def unframe(headers: Headers, data: bytes) -> tuple[bytes, bool]:
-    """Takes a body out of its framing, as far as it has come.
+
+class RefusalBody:
+    """A refusal's body as it comes; what is malformed ends it, and what came before is kept.
 
     Args:
         headers: of the answer.
-        data: all that followed its head so far.
-
-    Returns:
-        At most `MAX_REFUSAL_BODY` bytes of body, and whether nothing more is to be waited for.
     """
-    if b"transfer-encoding" in headers:
-        body, complete = _dechunk(data)
-    else:
-        length = headers.one(b"content-length")
-        if length is not None and length.isdigit():
-            body = data[: int(length[:18])]
-            complete = len(body) == int(length[:18])
+
+    __slots__ = ("_body", "_framed", "_framing")
+
+    def __init__(self, headers: Headers) -> None:
+        self._framing = _framing_of(headers)
+        self._body = bytearray()
+        # Bytes read so far, framing included.
+        self._framed = 0
+
+    @property
+    def taken(self) -> bytes:
+        """What came of it, at most `MAX_REFUSAL_BODY` bytes."""
+        return bytes(self._body[:MAX_REFUSAL_BODY])
+
+    def feed(self, data: bytes) -> bool:
+        """Takes the next bytes behind the head.
+
+        Returns:
+            Whether nothing more is to be waited for.
+        """
+        framing, body = self._framing, self._body
+        self._framed += len(data)
+        ended = False
+        if framing is None:
+            body += data
+        elif isinstance(framing, LengthBody):
+            body += framing.feed(data)[0]
+            ended = framing.complete
         else:
-            body, complete = data, False
-    full = len(body) >= MAX_REFUSAL_BODY or len(data) >= MAX_FRAMED
-    return body[:MAX_REFUSAL_BODY], complete or full
+            try:
+                framing.feed_into(body, data)
+                ended = framing.complete
+            except Malformed:
+                ended = True
+        return ended or len(body) >= MAX_REFUSAL_BODY or self._framed >= MAX_FRAMED
 
 
-def _dechunk(data: bytes) -> tuple[bytes, bool]:
-    """Decodes the chunked coding; what is malformed ends it."""
-    parts: list[bytes] = []
-    position = 0
-    while True:
-        size_line = _CHUNK_SIZE.match(data, position)
-        if size_line is None:
-            malformed = b"\r\n" in data[position : position + 64] or len(data) - position > 64
-            return b"".join(parts), malformed
-        size = int(size_line[1], 16)
-        if size == 0:
-            return b"".join(parts), True
-        begin = size_line.end()
-        parts.append(data[begin : begin + size])
-        position = begin + size + 2
-        if position > len(data):
-            return b"".join(parts), False
+def _framing_of(headers: Headers) -> LengthBody | ChunkedBody | None:
+    """How an answer's body is framed; None where it ends with the connection (section 6.3)."""
+    if any(coding.lower() != b"identity" for coding in headers.tokens(b"transfer-encoding")):
+        return ChunkedBody()
+    length = headers.one(b"content-length")
+    if length is None or not length.isdigit():
+        return None
+    return LengthBody(int(length[:_DIGITS]))

@@ -85,14 +85,19 @@ class ChunkedBody:
         Raises:
             Malformed: it is no chunked body.
         """
+        body = bytearray()
+        rest = self.feed_into(body, data)
+        return bytes(body), rest
+
+    def feed_into(self, body: bytearray, data: bytes) -> bytes:
+        """As `feed`, with the body appended to `body`, also what comes before what is malformed."""
         if self._held:
             data, self._held = self._held + data, b""
-        pieces: list[bytes] = []
         at = 0
         while at < len(data) and not self.complete:
             if self._part is _Part.DATA:
                 piece = data[at : at + self._left]
-                pieces.append(piece)
+                body += piece
                 self._left -= len(piece)
                 at += len(piece)
                 if not self._left:
@@ -103,7 +108,7 @@ class ChunkedBody:
                 self._held, at = data[at:], len(data)
             else:
                 at = end
-        return b"".join(pieces), data[at:]
+        return data[at:]
 
     def _line(self, data: bytes, at: int) -> int | None:
         """Reads what is not data from `at` on; returns where it ends, None while it does not."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from proxy.errors import Refused
 from proxy.handshake.answer import AnswerReader
-from proxy.handshake.body import unframe
+from proxy.handshake.body import RefusalBody
 from proxy.sockets import words_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Attempt(asyncio.Protocol):
 
     __slots__ = (
         "_attempts",
-        "_body",
+        "_behind",
         "_caller",
         "_cause",
         "_due",
@@ -86,6 +86,7 @@ class Attempt(asyncio.Protocol):
         "_loop",
         "_patience",
         "_reader",
+        "_refusal",
         "_task",
         "began",
         "connected",
@@ -119,7 +120,9 @@ class Attempt(asyncio.Protocol):
         self._reader = AnswerReader()
         # Set once the answer's head is complete.
         self._head: AnswerHead | None = None
-        self._body = b""
+        self._behind = b""
+        # Set while the body of a refusal is read.
+        self._refusal: RefusalBody | None = None
         # Whether there was a connection; then in how many seconds for name, TCP and TLS.
         self.connected = False
         self.connected_in = 0.0
@@ -155,14 +158,16 @@ class Attempt(asyncio.Protocol):
     @property
     def behind(self) -> bytes:
         """What came behind the answer's head so far; whoever takes the socket over takes it too."""
-        return self._body
+        return self._behind
 
     def read_body(self, caller: Caller) -> None:
         """Reads the body of a refusal until it is complete, long enough, or the socket ends."""
         self._caller = caller
         self._attempts.add(self)
         self._wait(self._patience.body, "no body in time")
-        self._look_at_body(ended=self.transport.is_closing())
+        assert self._head is not None
+        self._refusal = RefusalBody(self._head.headers)
+        self._read_on(self._behind, ended=self.transport.is_closing())
 
     # The socket --------------------------------------------------------------------------------
 
@@ -181,8 +186,10 @@ class Attempt(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
-            self._body += data
-            self._look_at_body(ended=False)
+            if self._refusal is None:
+                self._behind += data
+            else:
+                self._read_on(data, ended=False)
             return
         try:
             result = self._reader.feed(data)
@@ -190,7 +197,7 @@ class Attempt(asyncio.Protocol):
             self._refuse(refused)
             return
         if result is not None:
-            self._head, self._body = result
+            self._head, self._behind = result
             self._conclude().answered(self._head)
 
     def eof_received(self) -> bool:
@@ -206,7 +213,7 @@ class Attempt(asyncio.Protocol):
         """The deadline is over."""
         self._due = None
         if self._head is not None:
-            self._look_at_body(ended=True)
+            self._read_on(b"", ended=True)
             return
         if not self.connected:
             self.member.missed(self._loop.time(), self._cause)
@@ -235,7 +242,7 @@ class Attempt(asyncio.Protocol):
 
     def _hung_up(self) -> None:
         if self._head is not None:
-            self._look_at_body(ended=True)
+            self._read_on(b"", ended=True)
         elif self._reader.begun:
             self._refuse(Refused("upstream_invalid", UNREACHABLE, cause="it hung up half-way"))
         else:
@@ -248,14 +255,14 @@ class Attempt(asyncio.Protocol):
         self._stop()
         caller.unanswered(refused)
 
-    def _look_at_body(self, *, ended: bool) -> None:
-        if self._caller is None or self._head is None:
+    def _read_on(self, data: bytes, *, ended: bool) -> None:
+        refusal = self._refusal
+        if self._caller is None or refusal is None:
             return
-        body, complete = unframe(self._head.headers, self._body)
-        if complete or ended:
+        if refusal.feed(data) or ended:
             caller = self._conclude()
             self._stop()
-            caller.body_read(body)
+            caller.body_read(refusal.taken)
 
     def _conclude(self) -> Caller:
         """The caller hears its one answer; nothing more is waited for."""
