@@ -15,7 +15,7 @@ from proxy.config.faults import Fault, Finding, Where, Wrong
 from proxy.config.places import Places, Source, flag, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from proxy.config.environment import Variables
 
@@ -37,11 +37,7 @@ _ASKED_ELSEWHERE: Final = (
     "WSKEEPER_EVENT_LOOP",
     "WSKEEPER_KEY",
 )
-KNOWN: Final = frozenset(
-    name + suffix
-    for name in (*dict(_TEXTS), *dict(_ADDRESSES), *_ASKED_ELSEWHERE)
-    for suffix in ("", "_FILE")
-)
+KNOWN: Final = frozenset({*dict(_TEXTS), *dict(_ADDRESSES), *_ASKED_ELSEWHERE})
 # How alike a slip and what was meant are. Kubernetes sets such as WSKEEPER_ADMIN_PORT by itself.
 _SLIP: Final = 0.75
 
@@ -141,8 +137,9 @@ def apply_variables(draft: Draft, variables: Variables, given: Mapping[str, str]
 
 def misspelt(draft: Draft, variables: Variables) -> list[Fault]:
     """Warnings of variables that nothing asks for and that look like one of wskeeper's."""
-    asked = KNOWN.union(*draft.variables.values())
-    endings = {name.removeprefix(_PREFIX): name for name in KNOWN}
+    known = _with_files(KNOWN)
+    asked = known.union(_with_files(name for names in draft.variables.values() for name in names))
+    endings = {name.removeprefix(_PREFIX): name for name in known}
     faults = []
     for name in variables.beginning_with(_PREFIX):
         ending = name.removeprefix(_PREFIX)
@@ -152,6 +149,11 @@ def misspelt(draft: Draft, variables: Variables) -> list[Fault]:
             problem = "is no variable of wskeeper's"
             faults.append(Fault("environment", None, name, problem, mend, "warning"))
     return faults
+
+
+def _with_files(names: Iterable[str]) -> set[str]:
+    """Names, and those of the files that may hold their values."""
+    return {name + suffix for name in names for suffix in ("", "_FILE")}
 
 
 def _value(draft: Draft, variables: Variables, name: str) -> str | None:

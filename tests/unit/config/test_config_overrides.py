@@ -112,6 +112,7 @@ def test_variables_of_others_are_not_warned_of(folder: ConfigFolder) -> None:
     environ = {
         # What the document asks for, and what Kubernetes sets for services of these names.
         "WSKEEPER_LISTENS": "127.0.0.1:1",
+        "WSKEEPER_DEMO_KEY_FILE": "key",
         "WSKEEPER_PORT": "tcp://10.0.0.1:8080",
         "WSKEEPER_PORT_8080_TCP_ADDR": "10.0.0.1",
         "WSKEEPER_SERVICE_HOST": "10.0.0.1",
@@ -119,13 +120,15 @@ def test_variables_of_others_are_not_warned_of(folder: ConfigFolder) -> None:
         "WSKEEPER_ADMIN_SERVICE_PORT": "9090",
         "WSKEEPER_KEY": "for the doctor",
     }
-    assert folder.load(ECHO + "listen: ${WSKEEPER_LISTENS}\n", environ).warnings == ()
+    (folder.path / "key").write_text("k" * 40)
+    text = ECHO + "listen: ${WSKEEPER_LISTENS}\nkeys: [{name: a, secret: '${WSKEEPER_DEMO_KEY}'}]\n"
+    assert folder.load(text, environ).warnings == ()
 
 
 def test_every_variable_that_the_program_asks_for_is_known() -> None:
     package = Path(proxy.__file__).parent
     named = {
-        name
+        name.removesuffix("_FILE")
         for module in package.rglob("*.py")
         for name in re.findall(r'"(WSKEEPER_[A-Z_]*[A-Z])"', module.read_text())
     }
