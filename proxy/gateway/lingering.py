@@ -29,7 +29,7 @@ class Lingering(asyncio.Protocol):
         scanner: of what the client sends, where its Close frame ends it; None waits for FIN.
     """
 
-    __slots__ = ("_gone", "_scanner", "_timer", "_transport")
+    __slots__ = ("_gone", "_later", "_scanner", "_timer", "_transport")
 
     def __init__(
         self,
@@ -40,8 +40,11 @@ class Lingering(asyncio.Protocol):
         scanner: Scanner | None = None,
     ) -> None:
         self._transport = transport
-        self._gone = gone
+        # None once it was called.
+        self._gone: Callable[[], None] | None = gone
         self._scanner = scanner
+        # The part of a read that waits for its turn.
+        self._later = b""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, transport.abort)
         transport.set_protocol(self)
@@ -57,16 +60,30 @@ class Lingering(asyncio.Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        if self._scanner is None:
+        scanner = self._scanner
+        if scanner is None:
             return
-        cut = self._scanner.feed(data)
-        while cut is not None and cut.later:
-            cut = self._scanner.feed(cut.later)
-        if self._scanner.close is not None:
+        if self._later:  # TLS delivers what it has decrypted.
+            self._later += data
+            return
+        cut = scanner.feed(data)
+        if scanner.close is not None:
             self._transport.close()
         elif cut is not None and cut.violation is not None:
             # What follows makes no sense; closing now, with bytes unread, would be an RST.
             self._scanner = None
+        elif cut is not None and cut.later:  # Others have their turn before it is looked at.
+            self._later = cut.later
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        later, self._later = self._later, b""
+        if self._gone is None or self._transport.is_closing():
+            return
+        self.data_received(later)
+        if not (self._later or self._transport.is_closing()):
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         return False  # The transport flushes and closes itself.
@@ -74,5 +91,7 @@ class Lingering(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._timer.cancel()
-        self._gone()
-        del self._gone, self._transport  # TLS keeps its last protocol; see Leg.let_go.
+        gone, self._gone = self._gone, None
+        assert gone is not None
+        gone()
+        del self._transport  # TLS keeps its last protocol; see Leg.let_go.

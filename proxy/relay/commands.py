@@ -56,6 +56,14 @@ class Divert:
     """From now on bytes of both legs come to `Session.diverted`."""
 
 
+@dataclass(slots=True)
+class Later:
+    """Show these bytes of a leg to `Session.diverted` when other sessions had their turn."""
+
+    side: Side
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """Call `Session.overdue` in so many seconds, in place of any earlier deadline."""
@@ -63,4 +71,4 @@ class Deadline:
     seconds: float
 
 
-Command: TypeAlias = Send | Finish | Close | Abort | Divert | Deadline
+Command: TypeAlias = Send | Finish | Close | Abort | Divert | Later | Deadline

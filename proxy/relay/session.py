@@ -22,7 +22,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy import errors
-from proxy.relay.commands import OTHER, Abort, Close, Command, Deadline, Divert, Finish, Send, Side
+from proxy.relay.commands import (
+    OTHER,
+    Abort,
+    Close,
+    Command,
+    Deadline,
+    Divert,
+    Finish,
+    Later,
+    Send,
+    Side,
+)
 from proxy.relay.frames import close_frame
 
 if TYPE_CHECKING:
@@ -231,7 +242,7 @@ class Session:
             return ()
         scanner = self.scanners[side]
         rest = scanner.left
-        self._read_on(side, data)
+        later = self._read_on(side, data)
         commands: list[Command] = []
         pending = self._pending_close
         if pending is not None and OTHER[side] in pending:
@@ -242,6 +253,8 @@ class Session:
         answered = scanner.close is not None and self._told & _BIT[side]
         if answered:
             commands += self._close(side)
+        elif later:
+            commands.append(Later(side, later))
         return commands
 
     def overdue(self) -> Sequence[Command]:
@@ -260,19 +273,25 @@ class Session:
         """Whether all is said and the upstream has `LINGER` to hang up first."""
         return self.phase is _CLOSED and self._closing != _BOTH
 
-    def _read_on(self, side: Side, data: bytes) -> None:
-        """Looks at what is dropped, for the peer's answer to a Close of ours."""
+    def _read_on(self, side: Side, data: bytes) -> bytes:
+        """Looks at what is dropped, for the peer's answer to a Close of ours.
+
+        Returns:
+            What is left to another turn: a peer that is told to go may send frames all the more.
+        """
         if side is self._skip_side:
             dropped = min(self._skip, len(data))
             self._skip -= dropped
             data = data[dropped:]
-        while data and not self._broken & _BIT[side]:
+        cut = None
+        if data and not self._broken & _BIT[side]:
             cut = self.scanners[side].drop(data)
-            if cut is None:
-                return
-            if cut.violation is not None:
-                self._broken |= _BIT[side]
-            data = cut.later
+        if cut is None:
+            return b""
+        if cut.violation is not None:
+            self._broken |= _BIT[side]
+            return b""
+        return cut.later
 
     def _note(self, initiator: str, code: int | None, reason: str) -> None:
         """Keeps how the end began; whatever follows is a consequence."""

@@ -132,7 +132,7 @@ class Leg(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.later:
-            if exc is None:
+            if exc is None and not self.session.legs[OTHER[self.side]].transport.is_closing():
                 self._catch_up()
             self.later = b""
         self.session.lost(self.side, exc)
@@ -157,11 +157,17 @@ class Leg(asyncio.Protocol):
         self._hold_back()
         return Cut(b"")
 
+    def put_off(self, later: bytes) -> None:
+        """Leaves the rest of a read to the session, which is ending, when others had their turn."""
+        if not self.transport.is_closing():
+            self._rest(later)
+
     def _judge(self, data: bytes) -> None:
-        """Leaves what arrives to the session, which is ending, with whatever waits before it."""
+        """Leaves what arrives to the session, which is ending, behind whatever waits."""
         if self.later:
-            data = self._take_later() + data
-        self.session.apply(self.session.state.diverted(self.side, data))
+            self._wait(data)
+        else:
+            self.session.apply(self.session.state.diverted(self.side, data))
 
     def _hold_back(self) -> None:
         """Stops reading; a TLS leg only when much waits, for it loses what it holds at its end."""
@@ -178,7 +184,8 @@ class Leg(asyncio.Protocol):
         if not self.later or self.gone:
             return
         self.data_received(self._take_later())
-        if not self.later and self.paused_at is None:
+        is_over = self.gone or self.transport.is_closing()
+        if not self.later and self.paused_at is None and not is_over:
             self.transport.resume_reading()
 
     def _catch_up(self) -> None:
@@ -188,7 +195,8 @@ class Leg(asyncio.Protocol):
         while later:
             if self.diverted:
                 session.apply(session.state.diverted(side, later))
-                return
+                later = self._take_later()
+                continue
             cut = session.state.scanners[side].feed(later)
             session.cut(side, cut or Cut(later))
             later = b"" if cut is None else cut.later

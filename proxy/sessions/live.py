@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ENDINGS, FAILED
-from proxy.relay.commands import OTHER, Close, Command, Deadline, Divert, Finish, Send, Side
+from proxy.relay.commands import OTHER, Close, Command, Deadline, Divert, Finish, Later, Send, Side
 from proxy.relay.liveness import IdleClock, lifetime_of
 from proxy.relay.session import Session
 from proxy.sessions.leg import Leg
@@ -280,6 +280,8 @@ class LiveSession:
                 self._send(command.side, command.data)
             elif isinstance(command, Finish):
                 self._finish(self.legs[command.side].transport)
+            elif isinstance(command, Later):
+                self.legs[command.side].put_off(command.data)
             else:
                 self.legs[command.side].transport.abort()
 

@@ -159,9 +159,10 @@ class Sweeper:
 
 def _stalled_for(session: LiveSession, leg: Leg, pending: int, now: float) -> float:
     """Seconds for which the leg has accepted no byte although some are pending."""
-    # All that its peer sent was written to it; what is not pending has left.
-    accepted = session.state.scanners[leg.side.other].bytes - pending
-    if accepted != leg.accepted:
+    # All that its peer sent was written to it but for what is held; what is not pending has left.
+    scanner = session.state.scanners[leg.side.other]
+    accepted = scanner.bytes - len(scanner.held) - pending
+    if leg.accepted == -1 or accepted > leg.accepted:
         leg.accepted = accepted
         leg.accepted_at = now
     return now - leg.accepted_at

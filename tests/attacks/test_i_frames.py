@@ -413,6 +413,25 @@ def test_p76_p77_floods_of_small_frames_pass_in_order_and_harm_nobody(
     probe.assert_unaffected(quiet)
 
 
+def flood_until_reset(client: Client) -> None:
+    flood = frames.masked(frames.PING) * 40_000
+    with contextlib.suppress(ConnectionError):
+        while True:
+            client.send(flood)
+
+
+@pytest.mark.slow
+def test_p77_a_flood_behind_the_gateways_close_harms_nobody(
+    door: Door, upstream: Upstream, probe: Probe
+) -> None:
+    quiet = probe.baseline()
+    with session(door, upstream, "/sized") as (client, _):
+        client.send(frames.masked(frames.BINARY, bytes(LONGEST + 1)))
+        client.expect_close(1009, "message_too_big")
+        flood_until_reset(client)  # When the time that it has to answer is over.
+    probe.assert_unaffected(quiet)
+
+
 def test_p78_a_compressed_bomb_is_only_bytes(
     door: Door, upstream: Upstream, gateway: Gateway
 ) -> None:

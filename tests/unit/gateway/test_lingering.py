@@ -108,8 +108,30 @@ def test_client_that_closed_first_is_not_waited_for(loop: FakeLoop) -> None:
 
 def test_answer_behind_a_flood_is_heard(loop: FakeLoop) -> None:
     scene = Scene(loop, until_close=True)
-    scene.protocol.data_received(frames.masked(frames.PING) * (2 * MAX_FRAMES) + CLOSE)
+    scene.protocol.data_received(frames.masked(frames.PING) * (2 * MAX_FRAMES))
+    scene.protocol.data_received(CLOSE)
+    assert not scene.transport.closed
+    loop.advance()
     assert scene.transport.closed
+
+
+def test_flood_is_looked_at_in_turns_and_read_on_behind(loop: FakeLoop) -> None:
+    scene = Scene(loop, until_close=True)
+    scene.protocol.data_received(frames.masked(frames.PING) * (3 * MAX_FRAMES))
+    for _ in range(2):
+        assert not scene.transport.reading
+        loop.turn()
+    assert scene.transport.reading
+    scene.protocol.data_received(CLOSE)
+    assert scene.transport.closed
+
+
+def test_flood_of_a_client_that_left_is_not_looked_at(loop: FakeLoop) -> None:
+    scene = Scene(loop, until_close=True)
+    scene.protocol.data_received(frames.masked(frames.PING) * (2 * MAX_FRAMES))
+    scene.protocol.connection_lost(None)
+    loop.advance()
+    assert not scene.transport.reading
 
 
 def test_client_that_goes_on_with_nonsense_is_read_until_it_leaves_or_time_is_over(

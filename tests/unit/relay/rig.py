@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.relay.commands import Abort, Close, Command, Deadline, Divert, Finish, Send, Side
+from proxy.relay.commands import Abort, Close, Command, Deadline, Divert, Finish, Later, Send, Side
 from proxy.relay.scanner import Extensions, Scanner, Traffic
 from proxy.relay.session import Phase, Session
 from tests.harness import frames
@@ -202,6 +202,9 @@ class Rig:
                     self.peers[side].abort()
                 case Divert():
                     self.diverted = True
+                case Later(side, data):  # Others have had their turn.
+                    assert data
+                    self.obey(self.session.diverted(side, data))
                 case Deadline(seconds):
                     self.deadline = seconds
         self.check()

@@ -161,9 +161,31 @@ def test_rest_of_a_read_dies_with_its_socket(scene: Scene) -> None:
     assert HELLO not in scene.upstream.written
 
 
-def test_many_frames_of_an_ending_session_are_read_at_once(scene: Scene) -> None:
+def test_what_cannot_travel_any_more_is_not_counted(scene: Scene) -> None:
+    scene.receives(CLIENT, FLOOD)
+    scene.upstream.close()
+    scene.lost(CLIENT)
+    assert scene.session.state.scanners[CLIENT].bytes == MAX_FRAMES * 6
+
+
+def test_many_frames_of_an_ending_session_are_looked_at_in_turns(scene: Scene) -> None:
     scene.session.end(errors.DRAINING)
-    scene.receives(CLIENT, frames.masked(frames.PING) * (3 * MAX_FRAMES) + CLIENT_CLOSE)
+    scene.receives(CLIENT, frames.masked(frames.PING) * (3 * MAX_FRAMES))
+    scene.receives(CLIENT, CLIENT_CLOSE)
+    for _ in range(3):
+        assert not scene.client.closed
+        assert not scene.client.reading
+        scene.loop.turn()
+    assert scene.client.closed
+
+
+def test_ending_session_is_read_on_behind_a_flood(scene: Scene) -> None:
+    scene.session.end(errors.DRAINING)
+    scene.receives(CLIENT, frames.masked(frames.PING) * (2 * MAX_FRAMES))
+    scene.loop.advance()
+    assert scene.client.reading
+    assert not scene.client.closed
+    scene.receives(CLIENT, CLIENT_CLOSE)
     assert scene.client.closed
 
 
@@ -241,6 +263,7 @@ def test_answer_in_what_waits_is_heard_while_ending(monkeypatch: pytest.MonkeyPa
             scene.lost(CLIENT)
         else:
             scene.receives(CLIENT, HELLO)
+            scene.loop.advance()
         assert scene.client.closed
         assert scene.upstream.written.startswith(FLOOD[: MAX_FRAMES * 6])
         assert HELLO not in scene.upstream.written

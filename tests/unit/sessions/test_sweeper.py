@@ -65,6 +65,19 @@ def test_leg_that_accepts_something_lives(scene: Scene) -> None:
     assert not scene.client.aborted
 
 
+def test_bytes_that_are_held_are_not_accepted_by_anybody(scene: Scene) -> None:
+    sweeper = sweeper_of(scene)
+    ping = frames.masked(frames.PING)
+    for _ in range(6):
+        for at in range(len(ping)):
+            sweep(scene, 1, sweeper)
+            # What is written to a leg that accepts nothing is pending.
+            scene.upstream.pending = 1000 + len(scene.upstream.written)
+            if not scene.upstream.aborted:
+                scene.receives(CLIENT, ping[at : at + 1])
+    assert scene.upstream.aborted
+
+
 def test_leg_with_nothing_pending_lives(scene: Scene) -> None:
     sweeper = sweeper_of(scene)
     sweep(scene, 100, sweeper)
