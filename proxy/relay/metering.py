@@ -6,6 +6,7 @@ travel whole or in pieces as always: a piece that may not pass yet waits, as beh
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from proxy.relay.frames import OPCODE_BITS, Opcode
@@ -43,6 +44,7 @@ class Metering:
         "_bytes",
         "_clock",
         "_feed",
+        "_lifted",
         "_messages",
         "_passed_bytes",
         "_passed_messages",
@@ -61,6 +63,7 @@ class Metering:
     ) -> None:
         self._scanner = scanner
         self._feed: Feed = scanner.feed
+        self._lifted = False
         self._messages = tuple(messages)
         self._bytes = tuple(bytes)
         self._clock = clock
@@ -74,6 +77,11 @@ class Metering:
     def feed_by(self, feed: Feed) -> None:
         """Shows what passes to `feed`, which has the scanner's answer."""
         self._feed = feed
+
+    def lift(self) -> None:
+        """Lets everything pass from now on; the buckets pay for it all the same."""
+        self._lifted = True
+        self._room = sys.maxsize
 
     def feed(self, data: bytes) -> Cut | None:
         """As `Scanner.feed`, as far as the rates allow; the rest comes back as `later`.
@@ -136,6 +144,8 @@ class Metering:
                 left. A little later it has dripped again, and would let in one frame at a time.
             later: what `feed` left, at least one byte.
         """
+        if self._lifted:
+            return 0.0
         messages = self._messages if self._is_data(later) else ()
         return max((bucket.wait(now) for bucket in (*messages, *self._bytes)), default=0.0)
 

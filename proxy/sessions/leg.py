@@ -76,8 +76,9 @@ class Leg(asyncio.Protocol):
         self.liveness: Liveness | None = None
         # When its reading was paused for a slow peer; None while it is read.
         self.paused_at: float | None = None
-        # Kept by the sweeper: bytes the kernel had accepted when it last looked, and since when.
-        self.accepted = -1
+        # Kept by the sweeper: bytes the kernel had accepted when it last looked, and since when;
+        # None while nothing is pending.
+        self.accepted: int | None = None
         self.accepted_at = 0.0
 
     def begin(self, transport: asyncio.Transport, peer: asyncio.Transport) -> None:
@@ -93,6 +94,9 @@ class Leg(asyncio.Protocol):
         self.diverted = True
         self._feed = self._scan = self._judge
         self._peer_write = _nothing_travels
+
+    def hurry(self) -> None:
+        """Holds nothing back any more: an answer to a Close is not to wait, for time is short."""
 
     def let_go(self) -> None:
         """Forgets the sockets, which are gone.

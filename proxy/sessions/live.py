@@ -246,6 +246,8 @@ class LiveSession:
             assert limit is not None
             self.note_limit(limit)
         self.apply(self.state.cut(side, cut))
+        if side is _UPSTREAM and self.state.scanners[side].close is not None:
+            self.legs[_CLIENT].hurry()
 
     def _answered(self, side: Side) -> None:
         """A leg has answered a ping of ours."""

@@ -45,8 +45,11 @@ class MeteredLeg(Leg):
 
     def divert(self) -> None:
         super().divert()
+        self.hurry()
+
+    def hurry(self) -> None:
+        self._metering.lift()
         if self._waits_since is not None:
-            # An answer to a Close is not to wait for a bucket: the session's time is short.
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def let_go(self) -> None:

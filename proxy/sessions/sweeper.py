@@ -114,7 +114,7 @@ class Sweeper:
                 leg.notice_end()
             pending = leg.transport.get_write_buffer_size()
             if not pending:
-                leg.accepted = -1
+                leg.accepted = None
             elif write_timeout is not None and _stalled_for(session, leg, pending, now) >= (
                 write_timeout
             ):
@@ -162,7 +162,7 @@ def _stalled_for(session: LiveSession, leg: Leg, pending: int, now: float) -> fl
     # All that its peer sent was written to it but for what is held; what is not pending has left.
     scanner = session.state.scanners[leg.side.other]
     accepted = scanner.bytes - len(scanner.held) - pending
-    if leg.accepted == -1 or accepted > leg.accepted:
+    if leg.accepted is None or accepted > leg.accepted:
         leg.accepted = accepted
         leg.accepted_at = now
     return now - leg.accepted_at
